@@ -1,0 +1,100 @@
+import pytest
+import torch
+from torch import nn
+
+from tests.contracts.backbone import assert_is_backbone
+from visionkit.backbones import vgg
+
+DEPTHS = ("vgg11", "vgg13", "vgg16", "vgg19")
+NAMES = (*DEPTHS, *(f"{name}_bn" for name in DEPTHS))
+
+
+def narrow(norm: str = "none") -> vgg.VGG:
+    return vgg.VGG((1, 1, 2, 2, 2), norm=norm, widths=(8, 8, 16, 16, 16), hidden=24)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_keys_and_shapes_are_torchvisions(name):
+    from torchvision import models
+
+    with torch.device("meta"):
+        ours, theirs = getattr(vgg, name)(), models.get_model(name, weights=None)
+    expected = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith("classifier.6.")}
+    found = {key: value.shape for key, value in ours.state_dict().items()}
+    assert list(found) == list(expected)
+    assert found == expected
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["vgg11", "vgg11_bn", pytest.param("vgg16", marks=pytest.mark.slow)])
+def test_logits_equal_torchvisions(name):
+    from torchvision import models
+
+    with torch.device("meta"):
+        ours = getattr(vgg, name)()
+        classifier = ours.classifier(1000)
+        theirs = models.get_model(name, weights=None).eval()
+    theirs = theirs.to_empty(device="cpu")
+    for tensor in theirs.state_dict().values():  # variance kept from layer to layer, biases and statistics not trivial
+        if tensor.ndim > 1:
+            nn.init.uniform_(tensor, -1, 1).mul_((6 / tensor[0].numel()) ** 0.5)
+        elif tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.9, 1.1)
+    state = theirs.state_dict()
+    fc = {key: state.pop(f"classifier.6.{key}") for key in ("weight", "bias")}
+    classifier.load_state_dict(fc, assign=True)
+    ours.load_state_dict(state, assign=True)  # the same memory: a VGG has half a gigabyte
+    images = torch.rand(1, 3, 224, 224)
+    windows = ours.eval().pool(ours(images, ("c5",))["c5"])
+    assert windows.shape == (1, 512, 7, 7)
+    expected = theirs(images)
+    assert 0.01 < expected.std() < 1000
+    torch.testing.assert_close(classifier(ours.tail(windows)), expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", ["none", "batch", "frozen", "group"])
+def test_contract_of_a_narrow_one(norm):
+    assert_is_backbone(narrow(norm))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_contract(name):
+    assert_is_backbone(getattr(vgg, name)())
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+def test_stages_of_every_depth_on_small_images(depth):
+    with torch.device("meta"):
+        net = getattr(vgg, depth)()
+        maps = net(torch.rand(1, 3, 64, 64), tuple(net.stages))
+    for name, stage in net.stages.items():
+        assert maps[name].shape == (1, stage.channels, 64 // stage.stride, 64 // stage.stride)
+    assert isinstance(net.features[net.ends["c5"]], nn.MaxPool2d)
+
+
+def test_pools_follow_their_stages():
+    net = narrow().eval()
+    maps = net(torch.rand(1, 3, 64, 64), tuple(net.stages))
+    for level in range(1, 6):
+        torch.testing.assert_close(nn.functional.max_pool2d(maps[f"c{level}"], 2), maps[f"pool{level}"])
+
+
+def test_initial_weights():
+    net = narrow()
+    assert net.classifier(4).weight.abs().max() < 0.1
+    assert net.fc[0].weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not net.fc[0].bias.any()
+
+
+def test_drop_tail_leaves_what_the_names_need():
+    net = narrow().eval()
+    images = torch.rand(1, 3, 64, 64)
+    before = net(images, ("c3", "c4"))
+    net.drop_tail(("c3", "c4"))
+    assert list(net.stages)[-1] == "c4"
+    assert not any(key.startswith("classifier.") for key in net.state_dict())
+    torch.testing.assert_close(net(images, ("c3", "c4")), before)
+    maps = net(images, ("c4",))["c4"]
+    maps.sum().backward()
+    assert all(p.grad is not None for p in net.parameters())

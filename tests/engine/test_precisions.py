@@ -1,0 +1,72 @@
+import random
+
+import numpy as np
+import pytest
+import torch
+
+from visionkit.engine.precision import Precision, make_deterministic, seed_everything
+from visionkit.errors import ConfigError
+
+CPU = torch.device("cpu")
+
+
+def test_formats() -> None:
+    weight = torch.ones(4, 4)
+    for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        with Precision(name, CPU).autocast():
+            assert (weight @ weight).dtype == dtype
+    assert (weight @ weight).dtype == torch.float32
+
+
+def test_wrong_names_and_fp16_without_cuda() -> None:
+    with pytest.raises(ConfigError, match="precision=bf17 is not one of fp32, bf16, fp16"):
+        Precision("bf17", CPU)
+    with pytest.raises(ConfigError, match="fp16 needs a CUDA device, not cpu"):
+        Precision("fp16", CPU)
+
+
+def test_a_step_without_any_gradient() -> None:
+    parameter = torch.nn.Parameter(torch.ones(2))
+    norm = Precision("fp32", CPU).optimize(torch.optim.SGD([parameter], lr=1.0), clip_norm=None)
+    assert float(norm) == 0.0 and torch.equal(parameter, torch.ones(2))
+    assert float(Precision("fp32", CPU).optimize(torch.optim.SGD([parameter], lr=1.0), clip_norm=1.0)) == 0.0
+
+
+def test_seeds() -> None:
+    def draw() -> list[float]:
+        seed_everything(2**40 + 5)
+        return [random.random(), float(np.random.rand()), float(torch.rand(()))]
+
+    assert draw() == draw()
+
+
+def test_deterministic_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":16:8")
+    try:
+        make_deterministic(1)
+        assert torch.are_deterministic_algorithms_enabled() and torch.get_num_threads() == 1
+        assert not torch.is_deterministic_algorithms_warn_only_enabled()
+        make_deterministic(cuda=True)
+        assert torch.is_deterministic_algorithms_warn_only_enabled() and torch.get_num_threads() == 1
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", ["fp16", "bf16", "fp32"])
+def test_on_cuda(name: str) -> None:
+    from engine_toy import OPTIMIZERS, Toy, ToyLoader
+
+    from visionkit.engine.optim import parameter_groups
+    from visionkit.engine.schedule import Constant
+    from visionkit.engine.train import train_steps
+
+    device = torch.device("cuda", 0)
+    torch.manual_seed(0)
+    model, precision = Toy(dropout=0.0).to(device), Precision(name, device)
+    optimizer = OPTIMIZERS["sgd"](parameter_groups(model, 0.05, 0.0))
+    options = {"start": 0, "stop": 30, "seed": 0, "device": device, "precision": precision, "clip_norm": 1.0}
+    steps = list(train_steps(model, ToyLoader(12).batches(0), optimizer, Constant(), **options))  # type: ignore[arg-type]
+    assert float(steps[-1].loss) < 0.7 * float(steps[0].loss)
+    assert steps[0].loss.device.type == "cpu"
+    assert bool(precision.state_dict()) == (name == "fp16")

@@ -1,0 +1,39 @@
+"""Draw what a trained model finds in an image, a folder of images or a video.
+
+    python tools/demo.py checkpoint=outputs/quickstart/.../checkpoints/best.pt source=IMAGE_OR_FOLDER_OR_VIDEO
+
+Writes each picture with its boxes and, beside it, a JSON file with every detection: class, score and box
+(x1 y1 x2 y2 in pixels of the image). A video gives one video and one JSON file.
+"""
+
+from typing import Any
+
+from visionkit.config import main
+
+
+@main("demo")
+def demo(config: Any) -> None:
+    """Entry point: one frame after the other, drawn and written."""
+    from itertools import islice
+    from pathlib import Path
+
+    from visionkit.data.source_images import frames, is_video, video_rate
+    from visionkit.demo import PictureWriter, VideoWriter, describe
+    from visionkit.engine.distributed import start
+    from visionkit.predictor import load
+
+    source, output = Path(config.source), Path(config.output)
+    predictor = load(config.checkpoint, start(config.device))
+    writer = VideoWriter(output, source, video_rate(source)) if is_video(source) else PictureWriter(output)
+    count = 0
+    with writer:
+        for frame in islice(frames(source), config.limit):
+            found = predictor.predict(frame.image)
+            writer.write(frame, found, predictor.names, config.threshold)
+            count += 1
+            print(describe(frame.name, found, predictor.names, config.threshold), flush=True)
+    print(f"{count} pictures with their detections are in {output}")
+
+
+if __name__ == "__main__":
+    demo()

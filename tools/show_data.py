@@ -1,0 +1,40 @@
+"""Draw a mosaic of training samples as the network will see them: augmented, resized, with their truth.
+
+    python tools/show_data.py data=voc07 augment=standard count=24
+    python tools/show_data.py experiment=faster_rcnn_bccd output=samples.png
+"""
+
+from typing import Any
+
+from visionkit.config import main
+
+
+@main("show_data")
+def show_data(config: Any) -> None:
+    """Entry point: read, augment, draw."""
+    from pathlib import Path
+
+    from visionkit.assemble import load_data
+    from visionkit.config import instantiate
+    from visionkit.data.collate import collate
+    from visionkit.data.dataset import DetectionDataset
+    from visionkit.data.transforms import TrainResize
+    from visionkit.pictures import drawn_samples, write_image
+    from visionkit.viz.mosaic import mosaic
+
+    data = load_data(config)
+    index = data.train if config.split == "train" else data.val
+    for line in index.report:
+        print(line)
+    resize = TrainResize(config.task.short, config.task.long)
+    dataset = DetectionDataset(index, instantiate(config.augment), resize, config.seed)
+    count = min(config.count, len(dataset))
+    samples = [dataset[(config.epoch, i)] for i in range(count)]
+    pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]
+    path = Path(config.output)
+    write_image(path, mosaic(pictures, titles=[Path(index.path(i)).name for i in range(count)]))
+    print(f"{count} of {len(index)} images, {index.objects} objects of {len(data.names)} classes: {path}")
+
+
+if __name__ == "__main__":
+    show_data()

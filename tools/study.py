@@ -1,0 +1,48 @@
+"""Run a study: several experiments with several seeds, one table with mean and spread, one plot.
+
+    python tools/study.py study=smoke
+    python tools/study.py study=augment_bccd output=outputs/study/augment
+
+A study is a short YAML file in configs/study/. Only what is missing is run; what was interrupted is resumed.
+"""
+
+from typing import Any
+
+from visionkit.config import main
+
+
+@main("study")
+def study(config: Any) -> None:
+    """Entry point: run what is missing, then write table.md, table.json and plot.png."""
+    import json
+    from pathlib import Path
+
+    from visionkit.config import to_plain
+    from visionkit.study import markdown, members, rows, run
+
+    plain = to_plain(config)["study"]
+    folder = Path(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}").absolute()
+    found = members(plain, folder)
+    columns = [str(column) for column in plain.get("columns") or ["AP"]]
+    missing = [member for member in found if not member.finished]
+    print(f"{len(found)} runs, {len(found) - len(missing)} finished; writing to {folder}", flush=True)
+    for position, member in enumerate([] if config.only_table else missing, 1):
+        print(f"[{position}/{len(missing)}] {member.name}, seed {member.seed}", flush=True)
+        run(member)
+
+    table = rows(found, columns)
+    text = markdown(table, columns)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.md").write_text(text + "\n")
+    content = [{"run": row.name, "seeds": row.seeds, **{c: row.cells[c][0] for c in columns}} for row in table]
+    (folder / "table.json").write_text(json.dumps(content, indent=1) + "\n")
+    column = plain.get("plot") or columns[0]
+    if column in columns and any(row.cells[column][0] is not None for row in table):
+        from visionkit.viz.plots import plot_study
+
+        plot_study([row.name for row in table], [row.cells[column] for row in table], folder / "plot.png", column)
+    print(text)
+
+
+if __name__ == "__main__":
+    study()

@@ -1,0 +1,81 @@
+"""Train a detector under a configuration: data, backbone, task, optimizer and schedule are chosen by name.
+
+    python tools/train.py experiment=quickstart
+    python tools/train.py task=faster_rcnn backbone=resnet18_fpn data=voc07 trainer.epochs=12
+    torchrun --nproc-per-node 2 tools/train.py experiment=faster_rcnn_bccd
+
+Writes outputs/<experiment>/<time>/ (or `output`): checkpoints/, metrics.jsonl, eval/, plots/, samples/.
+Started again with the same `output`, it goes on where it stopped, bit for bit.
+"""
+
+from typing import Any
+
+from visionkit.config import main
+
+
+@main("train")
+def train(config: Any) -> None:
+    """Entry point: compose, build, loop, print."""
+    from visionkit.assemble import (
+        build_model,
+        fit_settings,
+        freeze_model,
+        load_data,
+        resume_point,
+        single_phase,
+        steps_of,
+        train_loader,
+    )
+    from visionkit.config import instantiate, to_plain
+    from visionkit.engine import distributed
+    from visionkit.engine.fit import fit
+    from visionkit.engine.precision import make_deterministic, seed_everything
+    from visionkit.pictures import after_training, training_samples
+    from visionkit.predictor import load
+    from visionkit.run_folder import new_run_folder
+
+    device = distributed.start(config.trainer.device)
+    say = print if distributed.is_main() else lambda *_: None
+    if config.trainer.deterministic:
+        make_deterministic(config.trainer.threads, cuda=device.type == "cuda")
+    resume = resume_point(config)
+    data = load_data(config)
+    for line in dict.fromkeys((*data.train.report, *data.val.report)):
+        say(line)
+
+    seed_everything(config.seed)
+    model = build_model(config, len(data.names), pretrained=resume is None)
+    frozen = freeze_model(model, config.trainer.freeze)
+    loader = train_loader(config, data, model.resize)
+    phase, sentence = single_phase(config, steps_of(config, loader))
+    evaluator = instantiate(config.evaluation)(index=data.val, workers=config.trainer.workers)
+    folder = new_run_folder(config, distributed.rank(), distributed.world_size())
+    parameters = sum(p.numel() for p in model.parameters())
+    say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
+    say(f"{parameters:,} parameters, {len(frozen)} tensors frozen; {sentence}; writing to {folder}")
+    if distributed.is_main():
+        training_samples(loader, data.names, folder / "samples" / "training.jpg")
+
+    result = fit(
+        model,
+        [phase],
+        loader=lambda _: loader,
+        validate=lambda trained, step: evaluator.metrics(trained),
+        monitor=config.evaluation.monitor,
+        folder=folder,
+        meta={"config": to_plain(config), "names": list(data.names)},
+        settings=fit_settings(config, loader, device),
+        resume=resume,
+    )
+    distributed.barrier()  # best.pt is complete
+    best = load(folder / "checkpoints" / "best.pt", device)
+    report = evaluator(best.model, folder / "eval")
+    if report is not None:
+        after_training(folder, data.val, best, report)
+        say(report)
+        say(f"best checkpoint: step {result.best.get('step')}; everything is in {folder}")
+    distributed.cleanup()
+
+
+if __name__ == "__main__":
+    train()

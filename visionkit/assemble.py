@@ -1,0 +1,129 @@
+"""From a configuration to the finished parts of a run: data, model, loader, phases, evaluator. The tools join them."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionkit.backbones.freeze import freeze
+from visionkit.config import differences, instantiate, to_plain
+from visionkit.data.dataset import DetectionDataset
+from visionkit.data.loaders import TrainLoader
+from visionkit.data.sources import DetectionData
+from visionkit.data.transforms import TrainResize
+from visionkit.engine import checkpoint
+from visionkit.engine.distributed import barrier, broadcast_object, is_main, rank, world_size
+from visionkit.engine.optim import linear_scale, parameter_groups
+from visionkit.engine.phases import Phase
+from visionkit.engine.settings import FitSettings
+from visionkit.errors import ConfigError
+from visionkit.models.region_detector import RegionDetector
+from visionkit.ops.resize import TestResize
+
+
+def load_data(config: Any) -> DetectionData:
+    """The data set; rank 0 first, since it may have to be generated."""
+    data: DetectionData | None = instantiate(config.data) if is_main() else None
+    barrier()
+    data = instantiate(config.data) if data is None else data
+    return data
+
+
+def build_model(config: Any, num_classes: int, pretrained: bool = True) -> RegionDetector:
+    """The model that a configuration describes. `pretrained=False` reads no weights file."""
+    backbone = instantiate(config.backbone) if pretrained else instantiate(config.backbone, weights=None)
+    model: RegionDetector = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
+    return model
+
+
+def freeze_model(model: RegionDetector, upto: str | None) -> list[str]:
+    """Freezes the trunk up to a stage (`trainer.freeze`); the names of the frozen parameters."""
+    return [] if upto is None else freeze(model.encode.backbone, upto)
+
+
+def train_loader(config: Any, data: DetectionData, resize: TestResize) -> TrainLoader:
+    """Training batches of this process: augmented, then resized by the rule of the test."""
+    trainer = config.trainer
+    dataset = DetectionDataset(
+        data.train, instantiate(config.augment), TrainResize(resize.short, resize.long), config.seed
+    )
+    return TrainLoader(
+        dataset,
+        trainer.batch_size,
+        config.seed,
+        workers=trainer.workers,
+        rank=rank(),
+        world=world_size(),
+        accumulate=trainer.accumulate,
+        multiple=resize.multiple,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def steps_of(config: Any, loader: TrainLoader) -> int:
+    """Optimizer steps of the run: `trainer.epochs`, bounded by `trainer.max_steps`, which alone counts if it is set."""
+    trainer = config.trainer
+    return int(trainer.max_steps or trainer.epochs * loader.steps_per_epoch)
+
+
+def single_phase(config: Any, steps: int) -> tuple[Phase, str]:
+    """The one phase of most runs, and the sentence on its learning rate."""
+    optim, trainer = config.optim, config.trainer
+    images = trainer.batch_size * trainer.accumulate * world_size()
+    lr, sentence = linear_scale(optim.lr, trainer.base_batch, images)
+    groups = partial(
+        parameter_groups,
+        lr=lr,
+        weight_decay=optim.weight_decay,
+        norm_decay=optim.norm_decay,
+        bias_decay=optim.bias_decay,
+        lr_multipliers=dict(optim.lr_multipliers),
+    )
+    optimizer = instantiate(optim.optimizer)
+    return Phase("train", steps, groups, lambda g: optimizer(g, lr=lr), instantiate(config.schedule)), sentence
+
+
+def fit_settings(config: Any, loader: TrainLoader, device: torch.device) -> FitSettings:
+    """How the run is driven, epochs turned into steps."""
+    trainer = config.trainer
+    return FitSettings(
+        precision=trainer.precision,
+        accumulate=trainer.accumulate,
+        clip_norm=trainer.clip_norm,
+        channels_last=trainer.channels_last,
+        checkpoint_steps=trainer.checkpoint_steps,
+        evaluate_steps=trainer.evaluate_epochs * loader.steps_per_epoch,
+        log_steps=trainer.log_steps,
+        device=device,
+        seed=config.seed,
+    )
+
+
+def resume_point(config: Any) -> Path | None:
+    """The checkpoint to go on from: `resume=PATH`, or with `auto` the last one of a given, existing `output`.
+
+    Raises ConfigError when the configuration differs from the checkpoint's, naming the keys.
+    """
+    resume = config.resume
+    if resume in (None, "none"):
+        return None
+    if resume == "auto":
+        last = None if config.output is None else Path(config.output) / "checkpoints" / "last.pt"
+        found = broadcast_object(str(last) if last is not None and last.exists() else None)
+        if found is None:
+            return None
+        path = Path(found)
+    else:
+        path = Path(resume)
+    old = checkpoint.load(path).get("meta", {}).get("config")
+    if not isinstance(old, dict):
+        raise ConfigError(f"{path} holds no configuration, so the run cannot be continued from it.")
+    changed = differences(old, to_plain(config))
+    if changed:
+        raise ConfigError(
+            f"{path} was trained with another configuration ({'; '.join(changed[:5])}"
+            f"{f' and {len(changed) - 5} more' if len(changed) > 5 else ''}): "
+            "restore it, choose another output, or start over with resume=none."
+        )
+    return path

@@ -1,0 +1,1 @@
+"""Networks of the line, each a trunk and a tail; one file per family, one builder per network."""

@@ -1,0 +1,167 @@
+"""Feature pyramid (Lin et al., "Feature Pyramid Networks for Object Detection", 2017): a neck that is a backbone.
+
+Keys follow torchvision's: `inner_blocks.I.0.*` and `layer_blocks.I.0.*` in ascending level order, so that the weights
+of its detectors differ by a prefix only.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visionkit.backbones.base import Backbone, Stage
+from visionkit.backbones.chain import last_stage, linear_as_conv, require_stages
+from visionkit.errors import ConfigError
+
+
+class TwoLayerTail(nn.Module):
+    """Two fully connected layers on a window: the box head of FPN, sec. 4.2 (torchvision's keys fc6, fc7)."""
+
+    def __init__(self, channels: int, window: int = 7, hidden: int = 1024) -> None:
+        super().__init__()
+        self.window = window
+        self.out_channels = hidden
+        self.fc6 = nn.Linear(channels * window**2, hidden)
+        self.fc7 = nn.Linear(hidden, hidden)
+
+    def forward(self, windows: Tensor) -> Tensor:
+        """(R, C, window, window) -> (R, hidden)."""
+        return F.relu(self.fc7(F.relu(self.fc6(windows.flatten(1)))))
+
+    def dense(self, maps: Tensor) -> Tensor:
+        """Over a whole map: (B, C, h, w) -> (B, hidden, h - window + 1, w - window + 1)."""
+        return F.relu(linear_as_conv(self.fc7, F.relu(linear_as_conv(self.fc6, maps, self.window)), 1))
+
+
+def plain_conv(channels: int, out: int, size: int) -> nn.Sequential:
+    """A convolution alone, at index 0 where torchvision's keys have it; its start is torchvision's too."""
+    conv = nn.Conv2d(channels, out, size, padding=size // 2)
+    nn.init.kaiming_uniform_(conv.weight, a=1)
+    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
+    return nn.Sequential(conv)
+
+
+class FPN(Backbone):
+    """Wraps a body: stages p2, p3, ... for its stages c2, c3, ..., all with the same number of channels.
+
+    What the body has beyond its deepest named stage is deleted, its tail included.
+
+    Args:
+        body: the network whose maps are combined.
+        names: consecutive levels of it, ascending, such as ("c2", "c3", "c4", "c5").
+        channels: of every pyramid map.
+        extra: "pool" adds one more level by subsampling the last (for proposals only), None does not.
+        tail: a module with `window` and `out_channels` that maps (R, channels, window, window) to (R, out_channels);
+            for `dense_tail` it needs `dense` as well.
+
+    Raises:
+        ConfigError: a name is not the body's, or the names are not consecutive levels.
+    """
+
+    dense_exact = True
+
+    def __init__(
+        self,
+        body: Backbone,
+        names: Sequence[str] = ("c2", "c3", "c4", "c5"),
+        channels: int = 256,
+        extra: str | None = "pool",
+        *,
+        tail: nn.Module,
+    ) -> None:
+        super().__init__()
+        levels = _levels(names, tuple(body.stages))
+        if extra not in ("pool", None):
+            raise ConfigError(f"extra must be pool or null, not {extra!r}")
+        body.drop_tail(names)
+        self.body = body
+        self.body_names = tuple(names)
+        self.inner_blocks = nn.ModuleList(plain_conv(body.stages[name].channels, channels, 1) for name in names)
+        self.layer_blocks = nn.ModuleList(plain_conv(channels, channels, 3) for _ in names)
+        self.box_tail = tail
+        self.extra = f"p{levels[-1] + 1}" if extra else None
+
+        self.region_stages = self.proposal_stages = tuple(f"p{level}" for level in levels)
+        self.stages = {
+            stage: Stage(channels, body.stages[name].stride)
+            for stage, name in zip(self.region_stages, names, strict=True)
+        }
+        if self.extra:
+            self.stages[self.extra] = Stage(channels, 2 * body.stages[names[-1]].stride)
+            self.proposal_stages = (*self.region_stages, self.extra)
+        self.window, self.out_channels = int(tail.window), int(tail.out_channels)  # type: ignore[arg-type]
+        self.color, self.min_size = body.color, body.min_size
+
+    def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+        require_stages(names, self.stages)
+        if not names:
+            return {}
+        top = len(self.region_stages) - 1
+        wanted = {top if name == self.extra else self.region_stages.index(name) for name in names}
+        used = self.body_names[min(wanted) :]  # no path leads from the finer levels to the ones asked for
+        features = self.body(images, used)
+        merged, found = None, {}
+        for level in range(top, min(wanted) - 1, -1):
+            lateral = self.inner_blocks[level](features[self.body_names[level]])  # (B, channels, h, w)
+            if merged is None:
+                merged = lateral
+            else:  # to the lateral's size, not by a factor of two: odd maps do not divide
+                merged = lateral + F.interpolate(merged, size=lateral.shape[-2:], mode="nearest")
+            if level in wanted:
+                found[self.region_stages[level]] = self.layer_blocks[level](merged)
+        if self.extra and self.extra in names:
+            found[self.extra] = F.max_pool2d(found[self.region_stages[top]], 1, stride=2)  # (B, channels, h / 2, w / 2)
+        return {name: found[name] for name in names}
+
+    def pool(self, region_map: Tensor) -> Tensor:
+        return F.adaptive_avg_pool2d(region_map, self.window)  # (B, channels, window, window)
+
+    def tail_maps(self, windows: Tensor) -> Tensor:
+        return self.box_tail(windows)[:, :, None, None]  # (R, out_channels, 1, 1)
+
+    def reduce(self, maps: Tensor) -> Tensor:
+        return maps.flatten(1)  # (R, out_channels)
+
+    def dense_tail(self, region_map: Tensor) -> Tensor:
+        return self.box_tail.dense(region_map)  # type: ignore[operator]  # (B, out_channels, h - window + 1, w - window + 1)
+
+    def classifier(self, num_classes: int) -> nn.Linear:
+        """On the tail's vectors: (R, out_channels) -> logits (R, num_classes)."""
+        return nn.Linear(self.out_channels, num_classes)
+
+    def innermost(self) -> Backbone:
+        return self.body.innermost()
+
+
+def _levels(names: Sequence[str], stages: Sequence[str]) -> list[int]:
+    """("c3", "c4") -> [3, 4]."""
+    last_stage(names, stages)
+    listed = ", ".join(names)
+    matches = [re.fullmatch(r"c(\d+)", name) for name in names]
+    levels = [int(match[1]) for match in matches if match]
+    if len(levels) < len(names) or levels != list(range(levels[0], levels[0] + len(levels))):
+        raise ConfigError(f"a feature pyramid needs consecutive levels such as c3, c4, c5, not {listed}")
+    return levels
+
+
+def build_fpn(
+    body: Callable[..., Backbone],
+    weights: str | None = None,
+    norm: str = "frozen",
+    names: Sequence[str] = ("c2", "c3", "c4", "c5"),
+    channels: int = 256,
+    hidden: int = 1024,
+    extra: str | None = "pool",
+    window: int = 7,
+) -> FPN:
+    """An FPN with two fully connected layers as its tail, around `body(weights=weights, norm=norm)`.
+
+    Args:
+        body: a builder such as `resnet50`, perhaps partial; `weights` and `norm` are passed on to it.
+        hidden: length of the tail's two layers.
+        window: side of the tail's input.
+        names, channels, extra: as in `FPN`.
+    """
+    tail = TwoLayerTail(channels, window, hidden)
+    return FPN(body(weights=weights, norm=norm), tuple(names), channels, extra, tail=tail)

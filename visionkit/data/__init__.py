@@ -1,0 +1,1 @@
+"""From files to batches: readers, the packed index, augmentation, collation and loaders."""

@@ -1,0 +1,125 @@
+"""Flips and resizes a `Sample` as a whole: image, boxes, masks, semantic mask and proposals together.
+
+What is drawn by chance is a function of `Sample.seed` alone, so a sample does not depend on worker, rank or history.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from visionkit.ops.hashing import mix
+from visionkit.ops.resize import resize_image, resized_shape
+from visionkit.structures import Sample, Truth
+
+_FLIP, _SHORT = 1, 2  # streams: two draws from one seed must not be the same number
+
+
+def uniform(seed: int, stream: int) -> float:
+    """A number in [0, 1) that is a function of its arguments."""
+    return mix(seed, stream) / 2**63
+
+
+class Unchanged:
+    """No augmentation."""
+
+    def __call__(self, sample: Sample) -> Sample:
+        return sample
+
+
+@dataclass(frozen=True)
+class RandomFlip:
+    """Mirrors left and right with probability `p`. Needs no albumentations, whose import costs seconds."""
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p must be 0 ... 1, not {self.p}")
+
+    def __call__(self, sample: Sample) -> Sample:
+        return flip_horizontal(sample) if uniform(sample.seed, _FLIP) < self.p else sample
+
+
+@dataclass(frozen=True)
+class TrainResize:
+    """To network size. With several short sides one is drawn for each sample (multi-scale training).
+
+    Attributes:
+        short: wanted length of the short side, pixels, or a list to draw from.
+        long: most that the long side may have, pixels.
+    """
+
+    short: int | Sequence[int]
+    long: int
+
+    def __post_init__(self) -> None:
+        if not self.sides or not 1 <= min(self.sides) <= max(self.sides) <= self.long:
+            raise ValueError(f"TrainResize needs 1 <= short <= long, not {self.short} and {self.long}")
+
+    @property
+    def sides(self) -> list[int]:
+        """The short sides to draw from."""
+        return [self.short] if isinstance(self.short, int) else list(self.short)
+
+    def shape(self, size: tuple[int, int], seed: int) -> tuple[int, int]:
+        """(height, width) of an image -> those at network size."""
+        return resized_shape(size, self.sides[mix(seed, _SHORT) % len(self.sides)], self.long)
+
+    def __call__(self, sample: Sample) -> Sample:
+        height, width = sample.image.shape[:2]
+        return resize(sample, self.shape((height, width), sample.seed))
+
+
+def flip_horizontal(sample: Sample) -> Sample:
+    """The mirror image. Applied twice, the sample is as it was."""
+    width, truth = sample.image.shape[1], sample.truth
+    turned = replace(
+        truth,
+        boxes=_mirror(truth.boxes, width),
+        masks=None if truth.masks is None else np.ascontiguousarray(truth.masks[:, :, ::-1]),
+        semantic=None if truth.semantic is None else np.ascontiguousarray(truth.semantic[:, ::-1]),
+    )
+    proposals = None if sample.proposals is None else _mirror(sample.proposals, width)
+    return replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]), truth=turned, proposals=proposals)
+
+
+def resize(sample: Sample, shape: tuple[int, int]) -> Sample:
+    """The sample at `shape` (height, width). Masks take the nearest pixel; boxes scale by the true factors."""
+    size = sample.image.shape[:2]
+    if size == shape:
+        return sample
+    proposals = None if sample.proposals is None else _scale(sample.proposals, size, shape)
+    truth = resize_truth(sample.truth, size, shape)
+    return replace(sample, image=resize_image(sample.image, shape), truth=truth, proposals=proposals)
+
+
+def resize_truth(truth: Truth, size: tuple[int, ...], shape: tuple[int, int]) -> Truth:
+    """The truth of an image of `size` when the image is resized to `shape`, both (height, width)."""
+    return replace(
+        truth,
+        boxes=_scale(truth.boxes, size, shape),
+        masks=None if truth.masks is None else _nearest(truth.masks, shape),
+        semantic=None if truth.semantic is None else _nearest(truth.semantic[None], shape)[0],
+    )
+
+
+def _scale(boxes: np.ndarray, size: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray:
+    factors = np.array([shape[1] / size[1], shape[0] / size[0]] * 2, np.float64)
+    return (boxes * factors).astype(np.float32)  # (N, 4)
+
+
+def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
+    mirrored = boxes.copy()
+    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
+    return mirrored  # (N, 4)
+
+
+def _nearest(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """(N, H, W) of small integers -> (N, height, width), by pixel centres ("exact"), as the image is resized."""
+    if len(maps) == 0:
+        return np.zeros((0, *shape), maps.dtype)
+    small = torch.from_numpy(maps.astype(np.uint8))[:, None]  # (N, 1, H, W)
+    return F.interpolate(small, size=list(shape), mode="nearest-exact")[:, 0].numpy().astype(maps.dtype)

@@ -1,0 +1,98 @@
+"""What the demo writes: drawn pictures or a drawn video, and every detection as JSON."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+
+from visionkit.data.source_images import Frame
+from visionkit.errors import DataError
+from visionkit.structures import Detections
+from visionkit.viz.draw import draw_detections
+
+
+def records(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
+    """All detections of an image as plain values, best first; boxes x1 y1 x2 y2 in pixels."""
+    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+    return [{"class": names[label], "score": score, "box": box} for label, score, box in rows]
+
+
+def describe(name: str, found: Detections, names: Sequence[str], threshold: float) -> str:
+    """One line for the console: `street.jpg: 2 car, 1 person`."""
+    counts = Counter(names[label] for label in found.labels[found.scores >= threshold].tolist())
+    return f"{name}: {', '.join(f'{n} {c}' for c, n in counts.most_common()) or f'nothing above {threshold:g}'}"
+
+
+def _drawn(frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> np.ndarray:
+    kept = found.scores >= threshold
+    return draw_detections(
+        frame.image, found.boxes[kept].numpy(), found.labels[kept].numpy(), found.scores[kept].numpy(), names=names
+    )
+
+
+class PictureWriter:
+    """One JPEG and one JSON file for each picture, under the picture's own name."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.used: set[Path] = set()
+
+    def __enter__(self) -> "PictureWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        return None
+
+    def write(self, frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> None:
+        target = self.folder / Path(frame.name).with_suffix("")
+        if target in self.used:  # a.png beside a.jpg
+            target = self.folder / frame.name.replace(".", "_")
+        self.used.add(target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _write_jpeg(target.with_name(target.name + ".jpg"), _drawn(frame, found, names, threshold))
+        height, width = frame.image.shape[:2]
+        content = {"source": str(frame.path), "height": height, "width": width, "detections": records(found, names)}
+        target.with_name(target.name + ".json").write_text(json.dumps(content, indent=1) + "\n")
+
+
+class VideoWriter:
+    """One video of the drawn frames, and one JSON file with a list per frame."""
+
+    def __init__(self, folder: Path, source: Path, rate: float):
+        self.folder, self.source, self.rate = folder, source, rate
+        self.frames: list[dict[str, Any]] = []
+        self.video: cv2.VideoWriter | None = None
+
+    def __enter__(self) -> "VideoWriter":
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self.video is not None:
+            self.video.release()
+        if error is None:
+            content = {"source": str(self.source), "frames_per_second": self.rate, "frames": self.frames}
+            (self.folder / f"{self.source.stem}.json").write_text(json.dumps(content, indent=1) + "\n")
+
+    def write(self, frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> None:
+        drawn = _drawn(frame, found, names, threshold)
+        if self.video is None:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            path = self.folder / f"{self.source.stem}.mp4"
+            size = (drawn.shape[1], drawn.shape[0])
+            self.video = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), self.rate, size)
+            if not self.video.isOpened():
+                raise DataError(f"{path} cannot be written as a video.")
+        self.video.write(cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR))
+        self.frames.append({"frame": frame.name, "detections": records(found, names)})
+
+
+def _write_jpeg(path: Path, image: np.ndarray) -> None:
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    if not done:
+        raise DataError(f"{path} cannot be encoded as a JPEG.")
+    path.write_bytes(data.tobytes())

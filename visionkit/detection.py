@@ -1,0 +1,86 @@
+"""Measuring a detector on a data set: where data, models and evaluation meet.
+
+The training loop calls it between epochs and `tools/evaluate.py` at the end, so both give the same numbers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionkit.data.collate import targets_for
+from visionkit.data.index import DetectionIndex
+from visionkit.data.loaders import test_batches
+from visionkit.engine.distributed import gather_objects, rank, world_size
+from visionkit.evaluation.evaluate import Report, evaluate_detections
+from visionkit.evaluation.predictions import to_coco, write_predictions
+from visionkit.evaluation.report import write_metrics
+from visionkit.evaluation.truth import TruthTable
+from visionkit.models.region_detector import RegionDetector
+from visionkit.structures import Batch, Targets
+
+
+@dataclass
+class DetectionEvaluator:
+    """Detections of a split, scored; over all processes when there are several.
+
+    Args:
+        index: the split, its labels already those of the model (`index.rename(names)`).
+        iou_types: "bbox", "segm".
+        voc: also the two VOC numbers.
+        batch_size: images of one canvas at a time; 1 gives the boxes of `predict` bit for bit.
+        val_loss: also the loss, averaged over images.
+        monitor: the metric that decides which checkpoint is the best.
+    """
+
+    index: DetectionIndex
+    iou_types: Sequence[str] = ("bbox",)
+    voc: bool = False
+    batch_size: int = 1
+    val_loss: bool = True
+    workers: int = 0
+    monitor: str = "AP"  # the metric that decides which checkpoint is best
+
+    def __call__(self, model: RegionDetector, folder: Path | None = None) -> Report | None:
+        """The report on rank 0, None elsewhere. With `folder`, writes `metrics.json` and `predictions.json` there."""
+        mine = list(self._images(model))
+        everyone = gather_objects(mine)
+        if everyone is None:
+            return None
+        images = sorted((image for part in everyone for image in part), key=lambda image: image[0])
+        results = [result for _, found, _ in images for result in found]
+        report = evaluate_detections(TruthTable.from_index(self.index), results, tuple(self.iou_types), self.voc)
+        if self.val_loss:
+            report.metrics["val_loss"] = sum(loss for _, _, loss in images) / max(1, len(images))
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_predictions(folder / "predictions.json", results)
+            write_metrics(folder / "metrics.json", report.metrics)
+        return report
+
+    def metrics(self, model: RegionDetector) -> dict[str, float | None]:
+        """What the training loop records; empty on other ranks than 0."""
+        report = self(model)
+        return {} if report is None else report.metrics
+
+    def _images(self, model: RegionDetector) -> Iterator[tuple[int, list[dict[str, Any]], float]]:
+        """(position, detections in COCO's results format, loss) of this process's share of the images."""
+        device = next(model.parameters()).device
+        batches = test_batches(self.index, model.resize, self.batch_size, self.workers, rank(), world_size())
+        for positions, batch, originals in batches:
+            moved = batch.to(device)
+            found = model.detect(moved, originals)
+            losses = self._losses(model, moved, targets_for(self.index, positions, batch)) if self.val_loss else 0.0
+            for position, detections in zip(positions, found, strict=True):
+                yield position, to_coco(detections, self.index.image_id(position), self.index.category_ids), losses
+
+    def _losses(self, model: RegionDetector, batch: Batch, targets: Targets) -> float:
+        """The total loss of a batch with the network as it predicts: no dropout, running statistics."""
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            total = torch.stack(list(model(batch, targets.to(batch.pixels.device)).values())).sum()
+        model.train(was_training)
+        return float(total)

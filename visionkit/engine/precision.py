@@ -1,0 +1,105 @@
+"""Number formats and repeatability: autocast, the fp16 loss scaler, seeds, deterministic kernels."""
+
+import os
+import random
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from visionkit.errors import ConfigError
+
+
+class Precision:
+    """How one step's arithmetic is done: the forward pass under autocast, then backward and the optimizer.
+
+    Args:
+        name: "fp32", "bf16" or "fp16". fp16 gradients underflow without loss scaling (Micikevicius et al. 2018,
+            sec. 3.2), so that mode carries a scaler, and runs on CUDA only.
+        device: where the model is.
+    Raises:
+        ConfigError: another name, or fp16 on a CPU.
+    """
+
+    def __init__(self, name: str, device: torch.device) -> None:
+        formats = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+        if name not in formats:
+            raise ConfigError(f"trainer.precision={name} is not one of {', '.join(formats)}.")
+        if name == "fp16" and device.type != "cuda":
+            raise ConfigError(f"trainer.precision=fp16 needs a CUDA device, not {device.type}; bf16 works here.")
+        self.dtype = formats[name]
+        self.device_type = device.type
+        self.scaler = torch.amp.GradScaler("cuda") if name == "fp16" else None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        return nullcontext() if self.dtype is None else torch.autocast(self.device_type, self.dtype)
+
+    def backward(self, loss: Tensor) -> None:
+        scaled = loss if self.scaler is None else self.scaler.scale(loss)
+        scaled.backward()  # type: ignore[no-untyped-call]
+
+    def optimize(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
+        """Clips the gradients to `clip_norm` (2-norm of all together), moves the weights; returns the norm before."""
+        if self.scaler is not None:
+            self.scaler.unscale_(optimizer)
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        if clip_norm is not None:
+            norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
+        else:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        if self.scaler is None:
+            optimizer.step()
+        else:
+            self.scaler.step(optimizer)
+            self.scaler.update()
+        return norm.detach()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.scaler is None else self.scaler.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        if self.scaler is not None and state:
+            self.scaler.load_state_dict(state)
+
+
+def pick_device(name: str, local_rank: int = 0) -> torch.device:
+    """The device a person names: "cpu", "cuda" (the GPU of `local_rank`), "cuda:1", or "auto" (CUDA if there is one).
+
+    Raises:
+        ConfigError: no such device.
+    """
+    wanted = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type not in ("cpu", "cuda"):
+        raise ConfigError(f"device {name} is none of cpu, cuda, cuda:N and auto.")
+    if device.type == "cpu":
+        return device
+    index = local_rank if device.index is None else device.index
+    if index >= torch.cuda.device_count():
+        raise ConfigError(f"device {name}: GPU {index} is wanted, {torch.cuda.device_count()} are there.")
+    return torch.device("cuda", index)
+
+
+def seed_everything(seed: int) -> None:
+    """Seeds Python, numpy and torch: for the initial weights. Training steps seed themselves (train.py)."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def make_deterministic(threads: int | None = None, *, cuda: bool = False) -> None:
+    """Makes torch's CPU kernels repeat bit for bit, for one thread count; None keeps the count at hand.
+
+    On CUDA (`cuda=True`) kernels without a deterministic version (RoIAlign's backward) warn instead of failing.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # cuBLAS is deterministic with fixed workspaces only
+    torch.use_deterministic_algorithms(True, warn_only=cuda)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]  # costs time
+    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,1 @@
+"""Heads: small modules that turn maps or region vectors into scores, boxes and losses."""

@@ -1,0 +1,89 @@
+"""The box head of Fast R-CNN (sec. 2.1 and 2.3): class scores and one box refinement per class from a region's vector."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from visionkit.ops.boxes import clip, large_enough
+from visionkit.ops.deltas import decode, encode
+from visionkit.ops.losses import cross_entropy, smooth_l1, weighted_sum
+from visionkit.ops.nms import batched_nms
+from visionkit.ops.reduce import across_processes
+from visionkit.structures import Detections, Proposals, Regions
+
+
+class BoxHead(nn.Module):
+    """Softmax over K classes and background, and deltas for each of the K classes.
+
+    Args:
+        channels: length of a region's vector.
+        num_classes: K; background is K, inside this head only.
+        stds: what deltas are divided by before they are learned (0.1, 0.1, 0.2, 0.2 since Fast R-CNN's code).
+        beta: where smooth L1 turns from quadratic to linear.
+        score_threshold, nms_threshold, max_detections: of the final list (COCO: 0.05, 0.5, 100; VOC papers: NMS 0.3).
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+        beta: float = 1 / 9,
+        score_threshold: float = 0.05,
+        nms_threshold: float = 0.5,
+        max_detections: int = 100,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.stds = tuple(stds)
+        self.beta = beta
+        self.score_threshold = score_threshold
+        self.nms_threshold = nms_threshold
+        self.max_detections = max_detections
+        self.cls_score = nn.Linear(channels, num_classes + 1)
+        self.bbox_pred = nn.Linear(channels, num_classes * 4)
+        for layer, std in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):  # Fast R-CNN, sec. 2.3
+            nn.init.normal_(layer.weight, std=std)
+            nn.init.zeros_(layer.bias)
+
+    def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
+        """Vectors (R, C) -> logits (R, K + 1) and deltas (R, K, 4), float32."""
+        return self.cls_score(vectors).float(), self.bbox_pred(vectors).float().unflatten(1, (-1, 4))
+
+    def losses(self, vectors: Tensor, regions: Regions) -> dict[str, Tensor]:
+        """Named losses, both divided by the number of sampled regions of the whole batch (Fast R-CNN, eq. 1)."""
+        logits, deltas = self(vectors)
+        count = across_processes(regions.weights.sum()).clamp(min=1)
+        foreground = regions.labels < self.num_classes  # (R,)
+        rows = torch.arange(len(deltas), device=deltas.device)
+        chosen = deltas[rows, regions.labels.clamp(max=self.num_classes - 1)]  # (R, 4)
+        # Background has no box to learn; matching it to itself keeps the logarithms finite.
+        matched = torch.where(foreground[:, None], regions.matched, regions.boxes)  # (R, 4)
+        errors = smooth_l1(chosen, encode(regions.boxes, matched, self.stds), self.beta).sum(dim=1)  # (R,)
+        return {
+            "loss_class": cross_entropy(logits, regions.labels, regions.weights) / count,
+            "loss_box": weighted_sum(errors, regions.weights * foreground) / count,
+        }
+
+    def detect(self, vectors: Tensor, proposals: Proposals, sizes: Sequence[tuple[int, int]]) -> list[Detections]:
+        """Vectors (B*P, C) of all proposals (B, P) -> the detections of each image, in pixels of the batch.
+
+        Scores are thresholded before boxes are decoded: on most images that leaves a few per cent of the work.
+        """
+        logits, deltas = self(vectors)
+        count = proposals.scores.shape[1]
+        scores = logits.softmax(dim=1)[:, : self.num_classes].unflatten(0, (-1, count))  # (B, P, K)
+        deltas = deltas.unflatten(0, (-1, count))  # (B, P, K, 4)
+        found = []
+        for i, size in enumerate(sizes):
+            kept = (scores[i] > self.score_threshold) & proposals.valid[i, :, None]  # (P, K)
+            rows, labels = kept.nonzero(as_tuple=True)  # (M,), (M,)
+            boxes = decode(proposals.boxes[i, rows], deltas[i, rows, labels], self.stds)  # (M, 4)
+            boxes = clip(boxes, boxes.new_tensor(size))
+            big = large_enough(boxes, 1e-2)
+            boxes, labels, best = boxes[big], labels[big], scores[i, rows, labels][big]
+            keep = batched_nms(boxes, best, labels, self.nms_threshold, self.max_detections)
+            found.append(Detections(boxes[keep], best[keep], labels[keep]))
+        return found

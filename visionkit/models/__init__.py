@@ -1,0 +1,1 @@
+"""Models: backbones and heads joined. `build.py` holds all the wiring."""

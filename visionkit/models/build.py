@@ -1,0 +1,121 @@
+"""All the wiring on one page: where channels, strides and windows flow from a backbone into heads.
+
+Builders take a finished backbone and plain numbers. Hydra's task files (`configs/task/`) name them as `_target_`.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+
+from visionkit.backbones.base import Backbone
+from visionkit.errors import ConfigError
+from visionkit.heads.box import BoxHead
+from visionkit.heads.rpn import RPNHead
+from visionkit.models.encode import Pool
+from visionkit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from visionkit.models.propose import RPN
+from visionkit.models.region_detector import RegionDetector
+from visionkit.models.sample import RegionSampler
+from visionkit.ops.anchors import caffe_anchors, cell_anchors
+from visionkit.ops.resize import TestResize
+
+
+def rpn(
+    backbone: Backbone,
+    *,
+    anchor_sizes: Sequence[Sequence[float]] | None = None,
+    anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    legacy_anchors: bool = False,
+    hidden: int | None = None,
+    train_top: tuple[int, int] = (2000, 2000),
+    test_top: tuple[int, int] = (1000, 1000),
+    min_side: float = 1e-3,
+    samples: int = 256,
+) -> RPN:
+    """A region proposal network on the backbone's proposal stages.
+
+    Args:
+        anchor_sizes: per stage, the square roots of the anchors' areas in pixels. By default 8 strides on each level
+            of a pyramid (32 ... 512 on p2 ... p6), and 32 ... 512 together on a single map.
+        legacy_anchors: the nine anchors of the Caffe code on a single map of stride 16.
+    """
+    stages = [backbone.stages[name] for name in backbone.proposal_stages]
+    if anchor_sizes is None:
+        anchor_sizes = [[8.0 * s.stride] for s in stages] if len(stages) > 1 else [[32, 64, 128, 256, 512]]
+    if len(anchor_sizes) != len(stages):
+        raise ConfigError(
+            f"anchor_sizes has {len(anchor_sizes)} lists for the {len(stages)} proposal stages "
+            f"{', '.join(backbone.proposal_stages)}; give one list of sizes for each"
+        )
+    if legacy_anchors:
+        if len(stages) != 1 or stages[0].stride != 16:
+            raise ConfigError("legacy_anchors need a single proposal stage of stride 16")
+        # Inclusive pixels counted from 0, as the released models computed them, made continuous.
+        cells = [caffe_anchors(first_pixel=0) + torch.tensor([0.0, 0.0, 1.0, 1.0])]
+    else:
+        cells = [cell_anchors(sizes, anchor_ratios, "round") for sizes in anchor_sizes]
+    counts, channels = {len(cell) for cell in cells}, {stage.channels for stage in stages}
+    if len(counts) > 1 or len(channels) > 1:
+        raise ConfigError("one RPN head serves all levels: each needs the same number of anchors and of channels")
+    return RPN(
+        RPNHead(channels.pop(), counts.pop(), hidden),
+        backbone.proposal_stages,
+        cells,
+        train_top=train_top,
+        test_top=test_top,
+        min_side=min_side,
+        samples=samples,
+    )
+
+
+def faster_rcnn(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    short: int = 800,
+    long: int = 1333,
+    anchor_sizes: Sequence[Sequence[float]] | None = None,
+    anchor_ratios: Sequence[float] = (0.5, 1.0, 2.0),
+    legacy_anchors: bool = False,
+    rpn_hidden: int | None = None,
+    rpn_train_top: tuple[int, int] = (2000, 2000),
+    rpn_test_top: tuple[int, int] = (1000, 1000),
+    rpn_min_side: float = 1e-3,
+    rpn_samples: int = 256,
+    pooling: Literal["align", "pool"] = "align",
+    regions: int = 512,
+    positive_fraction: float = 0.25,
+    box_beta: float = 1 / 9,
+    score_threshold: float = 0.05,
+    nms_threshold: float = 0.5,
+    max_detections: int = 100,
+    mean: Sequence[float] = IMAGENET_MEAN,
+    std: Sequence[float] = IMAGENET_STD,
+) -> RegionDetector:
+    """Faster R-CNN (Ren et al. 2015) on any backbone: C4 when its region stage is c4, FPN when it is a pyramid.
+
+    Defaults are torchvision's for R50-FPN. `short` and `long` bound the sides of test images in pixels.
+    """
+    propose = rpn(
+        backbone,
+        anchor_sizes=anchor_sizes,
+        anchor_ratios=anchor_ratios,
+        legacy_anchors=legacy_anchors,
+        hidden=rpn_hidden,
+        train_top=rpn_train_top,
+        test_top=rpn_test_top,
+        min_side=rpn_min_side,
+        samples=rpn_samples,
+    )
+    head = BoxHead(
+        backbone.out_channels,
+        num_classes,
+        beta=box_beta,
+        score_threshold=score_threshold,
+        nms_threshold=nms_threshold,
+        max_detections=max_detections,
+    )
+    encode = Pool(backbone, Normalize(mean, std), method=pooling)
+    sample = RegionSampler(num_classes, regions, positive_fraction)
+    return RegionDetector(propose, encode, sample, head, TestResize(short, long))

@@ -1,0 +1,96 @@
+"""What a run shows to be looked at: samples as the network sees them, detections beside the truth, curves."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from visionkit.data.image import read_image
+from visionkit.data.index import DetectionIndex
+from visionkit.data.loaders import TrainLoader
+from visionkit.errors import DataError
+from visionkit.structures import Batch, Detections, Targets
+from visionkit.viz.draw import draw_detections, legible_scale
+from visionkit.viz.mosaic import mosaic
+
+SHOWN = 8  # pictures on a sheet of detections
+
+
+def write_image(path: Path, image: np.ndarray) -> None:
+    """An RGB image (H, W, 3) uint8 as JPEG or PNG, by the suffix. DataError when it cannot be written."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+    if not done:
+        raise DataError(f"{path} cannot be encoded as a picture.")
+    path.write_bytes(data.tobytes())
+
+
+def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[np.ndarray]:
+    """The images of a training batch without their padding, with their truth."""
+    pictures = []
+    for i, (height, width) in enumerate(batch.sizes.tolist()):
+        image = batch.pixels[i, :, :height, :width].permute(1, 2, 0).contiguous().numpy()  # (h, w, 3)
+        valid = targets.valid[i]
+        pictures.append(
+            draw_detections(
+                image,
+                targets.boxes[i][valid],
+                targets.labels[i][valid],
+                names=names,
+                crowd=targets.crowd[i][valid],
+                scale=legible_scale((height, width), 320),
+            )
+        )
+    return pictures
+
+
+def training_samples(loader: TrainLoader, names: Sequence[str], path: Path) -> None:
+    """A mosaic of the first training batch."""
+    batches = loader.batches(0)
+    batch, targets = next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    write_image(path, mosaic(drawn_samples(batch, targets, names)[:16]))
+
+
+def detections_beside_truth(
+    index: DetectionIndex, positions: Sequence[int], found: Sequence[Detections], path: Path, threshold: float = 0.5
+) -> None:
+    """A sheet with two pictures an image: the truth, and what was found above the threshold."""
+    pictures, titles = [], []
+    for i, detections in zip(positions, found, strict=True):
+        image, truth = read_image(index.path(i)), index.truth(i)
+        scale, kept = legible_scale(index.size(i), 360), detections.scores >= threshold
+        crowd = truth.crowd | truth.difficult
+        pictures.append(draw_detections(image, truth.boxes, truth.labels, names=index.names, crowd=crowd, scale=scale))
+        pictures.append(
+            draw_detections(
+                image,
+                detections.boxes[kept],
+                detections.labels[kept],
+                detections.scores[kept],
+                names=index.names,
+                scale=scale,
+            )
+        )
+        name = Path(index.path(i)).name
+        titles += [f"{name}: truth", f"{name}: found"]
+    write_image(path, mosaic(pictures, columns=4, titles=titles))
+
+
+def after_training(folder: Path, index: DetectionIndex, predictor: Any, report: Any) -> None:
+    """`plots/` and `samples/` of a finished run."""
+    from visionkit.viz.plots import plot_class_ap, plot_precision_recall, plot_training  # matplotlib: half a second
+
+    plots = folder / "plots"
+    plots.mkdir(exist_ok=True)
+    plot_training(folder / "metrics.jsonl", plots)
+    if report.precision50:
+        plot_precision_recall(report.precision50, plots / "precision_recall.png")
+    plot_class_ap(
+        [row.name for row in report.per_class], [row.scores.get("AP") for row in report.per_class], plots / "ap.png"
+    )
+    positions = list(range(min(SHOWN, len(index))))
+    found = [predictor.predict(index.path(i)) for i in positions]
+    detections_beside_truth(index, positions, found, folder / "samples" / "detections.jpg")

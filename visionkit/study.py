@@ -1,0 +1,104 @@
+"""A study: several runs of `tools/train.py`, each with several seeds, and one table with mean and spread.
+
+Each run is a process of its own in a folder of its own (`<study>/<run>/seed<k>`), so a study that was interrupted goes
+on where it stopped: finished runs are kept, an unfinished one resumes from its checkpoint.
+"""
+
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from visionkit.errors import ConfigError
+
+TRAIN = Path(__file__).resolve().parents[1] / "tools" / "train.py"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run with one seed."""
+
+    name: str
+    seed: int
+    overrides: tuple[str, ...]
+    folder: Path
+
+    @property
+    def metrics(self) -> Path:
+        return self.folder / "eval" / "metrics.json"
+
+    @property
+    def finished(self) -> bool:
+        return self.metrics.exists()
+
+
+def members(study: dict[str, Any], folder: Path) -> list[Member]:
+    """All runs of a study. ConfigError when a key is missing or of the wrong kind."""
+    runs, seeds = study.get("runs"), study.get("seeds", [0])
+    if not isinstance(runs, dict) or not runs:
+        raise ConfigError("a study needs `runs`: a name and a list of overrides for each.")
+    if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds) or not seeds:
+        raise ConfigError(f"a study's `seeds` is a list of whole numbers, not {seeds}.")
+    base = [str(word) for word in study.get("base") or []]
+    found = []
+    for name, overrides in runs.items():
+        words = [*base, *(str(word) for word in overrides or [])]
+        if any("=" not in word for word in words):
+            raise ConfigError(f"run {name} of the study: {words} is not a list of key=value.")
+        found += [Member(str(name), s, tuple(words), folder / str(name) / f"seed{s}") for s in seeds]
+    return found
+
+
+def run(member: Member) -> None:
+    """Trains it, or goes on with it. Raises ConfigError with the exit code when it fails."""
+    member.folder.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(TRAIN), *member.overrides, f"seed={member.seed}", f"output={member.folder}"]
+    done = subprocess.run(command, check=False)
+    if done.returncode in (130, -2):
+        raise KeyboardInterrupt
+    if done.returncode != 0:
+        raise ConfigError(
+            f"run {member.name} with seed {member.seed} ended with exit code {done.returncode}; its lines are above. "
+            "What was finished is kept: mend it and start the study again."
+        )
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of the table; mean and spread (standard deviation, None for one seed) of each column over the seeds."""
+
+    name: str
+    seeds: int
+    cells: dict[str, tuple[float | None, float | None]]
+
+
+def rows(found: Sequence[Member], columns: Sequence[str]) -> list[Row]:
+    """The finished members, gathered by run, in the order of the study."""
+    table = []
+    for name in dict.fromkeys(member.name for member in found):
+        metrics = [json.loads(m.metrics.read_text()) for m in found if m.name == name and m.finished]
+        cells = {}
+        for column in columns:
+            values = [m[column] for m in metrics if m.get(column) is not None]
+            mean = statistics.fmean(values) if values else None
+            cells[column] = (mean, statistics.stdev(values) if len(values) > 1 else None)
+        table.append(Row(name, len(metrics), cells))
+    return table
+
+
+def markdown(table: Sequence[Row], columns: Sequence[str]) -> str:
+    """A Markdown table: `0.512 ± 0.004`, or `n/a`."""
+    lines = [f"| run | seeds | {' | '.join(columns)} |", f"|---|---|{'---|' * len(columns)}"]
+    for row in table:
+        lines.append(f"| {row.name} | {row.seeds} | {' | '.join(_cell(*row.cells[c]) for c in columns)} |")
+    return "\n".join(lines)
+
+
+def _cell(mean: float | None, spread: float | None) -> str:
+    if mean is None:
+        return "n/a"
+    return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"

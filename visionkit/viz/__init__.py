@@ -1,0 +1,1 @@
+"""Pictures of detections, of samples and of runs. Imports structures, ops and errors only."""
