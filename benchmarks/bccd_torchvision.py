@@ -122,7 +122,8 @@ def main() -> None:
             for (x1, y1, x2, y2), label, score in zip(
                 output["boxes"].tolist(), output["labels"].tolist(), output["scores"].tolist(), strict=True
             ):
-                results.append({"image_id": i + 1, "category_id": label, "bbox": [x1, y1, x2 - x1, y2 - y1], "score": score})
+                box = [x1, y1, x2 - x1, y2 - y1]
+                results.append({"image_id": i + 1, "category_id": label, "bbox": box, "score": score})
     stats = coco_metrics(val, results)
     record = {"side": "torchvision", "seed": args.seed, "epochs": args.epochs, "threads": args.threads,
               "AP": stats[0], "AP50": stats[1], "train_seconds": train_seconds}  # fmt: skip

@@ -1,7 +1,7 @@
 """Draw a mosaic of training samples as the network will see them: augmented, resized, with their truth.
 
-    python tools/show_data.py data=voc07 augment=standard count=24
-    python tools/show_data.py experiment=faster_rcnn_bccd output=samples.png
+python tools/show_data.py data=voc07 augment=standard count=24
+python tools/show_data.py experiment=faster_rcnn_bccd output=samples.png
 """
 
 from typing import Any

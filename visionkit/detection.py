@@ -51,12 +51,14 @@ class DetectionEvaluator:
             return None
         images = sorted((image for part in everyone for image in part), key=lambda image: image[0])
         results = [result for _, found, _ in images for result in found]
-        report = evaluate_detections(TruthTable.from_index(self.index), results, tuple(self.iou_types), self.voc)
-        if self.val_loss:
-            report.metrics["val_loss"] = sum(loss for _, _, loss in images) / max(1, len(images))
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
             write_predictions(folder / "predictions.json", results)
+        truth = TruthTable.from_index(self.index, with_masks="segm" in self.iou_types)
+        report = evaluate_detections(truth, results, tuple(self.iou_types), self.voc)
+        if self.val_loss:
+            report.metrics["val_loss"] = sum(loss for _, _, loss in images) / max(1, len(images))
+        if folder is not None:
             write_metrics(folder / "metrics.json", report.metrics)
         return report
 

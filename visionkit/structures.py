@@ -46,7 +46,8 @@ class Truth:
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
-        _require(self.boxes.shape == (count, 4) and self.boxes.dtype == np.float32, "Truth.boxes must be (G, 4) float32")
+        boxes = self.boxes
+        _require(boxes.shape == (count, 4) and boxes.dtype == np.float32, "Truth.boxes must be (G, 4) float32")
         _require(self.labels.shape == (count,) and self.labels.dtype == np.int64, "Truth.labels must be (G,) int64")
         _require(self.crowd.shape == (count,) and self.crowd.dtype == np.bool_, "Truth.crowd must be (G,) bool")
         _require(self.masks is None or len(self.masks) == count, "Truth.masks must be (G, H, W)")
@@ -134,7 +135,8 @@ class Regions(_OnDevice):
     def __post_init__(self) -> None:
         count = self.boxes.shape[0]
         _require(self.boxes.shape == (count, 4), "Regions.boxes must be (R, 4)")
-        _require(all(t.shape[0] == count for t in (self.image_index, self.labels, self.matched, self.weights)), "Regions: lengths differ")
+        others = (self.image_index, self.labels, self.matched, self.matched_index, self.weights)
+        _require(all(other.shape[0] == count for other in others), "Regions: lengths differ")
 
 
 @dataclass(frozen=True)

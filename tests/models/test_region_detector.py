@@ -14,9 +14,7 @@ from visionkit.structures import Batch, Targets
 def tiny(num_classes: int = 3, pooling: str = "align", fpn: bool = True):
     torch.manual_seed(0)
     if fpn:
-        backbone = build_fpn(
-            basic_resnet, norm="group", names=["c3", "c4", "c5"], channels=32, hidden=64, extra=None
-        )
+        backbone = build_fpn(basic_resnet, norm="group", names=["c3", "c4", "c5"], channels=32, hidden=64, extra=None)
         sizes = [[16], [32], [64]]
     else:
         backbone, sizes = basic_resnet(norm="group"), [[16, 32, 64]]

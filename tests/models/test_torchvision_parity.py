@@ -1,4 +1,4 @@
-"""The whole detector against torchvision's Faster R-CNN R50-FPN: same weights in, same detections, losses, gradients out."""
+"""The detector against torchvision's Faster R-CNN R50-FPN: same weights, so same detections, losses and gradients."""
 
 import pytest
 import torch

@@ -87,9 +87,11 @@ def test_gradients_of_iou_and_giou():
     assert torch.autograd.gradcheck(iou, (a, b))
     assert torch.autograd.gradcheck(giou, (a, b))
     for function in (iou, giou):
-        points = torch.zeros(2, 4, requires_grad=True)  # degenerate: still a finite gradient
-        function(points, points).sum().backward()
-        assert points.grad is not None and points.grad.isfinite().all()
+        # A point, lines, an inverted box: still a finite gradient.
+        flat = torch.tensor([[0.0, 0, 0, 0], [0, 0, 5, 0], [3, 3, 7, 3], [5, 0, 5, 9], [9, 9, 1, 1], [0, 0, 9, 9]])
+        flat.requires_grad_()
+        function(flat, flat).sum().backward()
+        assert flat.grad is not None and flat.grad.isfinite().all()
 
 
 def test_iou_of_a_batch_of_anchors_fits_in_memory_and_leaves_its_arguments_alone():

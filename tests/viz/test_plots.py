@@ -22,17 +22,18 @@ def test_a_whole_run(tmp_path):
     record = [
         {
             "step": s,
-            "kind": "train",
+            "split": "train",
             "phase": 0,
             "loss": 2 / (s + 1),
-            "losses": {"box": 1 / (s + 1), "rpn": 0.1},
+            "loss_box": 1 / (s + 1),
+            "loss_rpn": 0.1,
             "lr": 0.01,
         }
         for s in range(120)
     ] + [
-        {"kind": "eval", "step": s, "AP": s / 200, "AP50": s / 150, "AP_large": None, "val_loss": 1.0} for s in (40, 80)
+        {"split": "val", "step": s, "AP": s / 200, "AP50": s / 150, "AP_large": None, "val_loss": 1.0} for s in (40, 80)
     ]
-    write(tmp_path / "metrics.jsonl", [*record, '{"step": 121, "kind": "tr'])
+    write(tmp_path / "metrics.jsonl", [*record, '{"step": 121, "split": "tr'])
     files = plots.plot_training(tmp_path / "metrics.jsonl", tmp_path / "plots")
     assert [f.name for f in files] == ["losses.png", "learning_rate.png", "validation.png"]
     assert all(looks_drawn(f) for f in files)
@@ -43,10 +44,14 @@ def test_odd_records(tmp_path):
     path = tmp_path / "metrics.jsonl"
     write(path, [])
     assert plots.plot_training(path, tmp_path) == []
-    write(path, ["[1]", "3", {"kind": "train"}, {"step": 1, "kind": "eval", "AP": None}])
+    write(path, ["[1]", "3", {"split": "train"}, {"step": 1, "split": "val", "AP": None}])
     assert plots.plot_training(path, tmp_path) == []
     write(
-        path, ['{"step": 1, "kind": "train", "loss": NaN, "lr": [0.1, 0.2]}', {"step": 2, "kind": "train", "loss": 1.0}]
+        path,
+        [
+            '{"step": 1, "split": "train", "loss": NaN, "lr": 0.1, "lr_backbone": 0.2}',
+            {"step": 2, "split": "train", "loss": 1.0},
+        ],
     )
     assert [f.name for f in plots.plot_training(path, tmp_path)] == ["losses.png", "learning_rate.png"]
 

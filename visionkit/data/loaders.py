@@ -15,7 +15,7 @@ from visionkit.ops.hashing import mix
 from visionkit.ops.resize import TestResize
 from visionkit.structures import Batch, Sample, Targets
 
-_Request = tuple[list[Key], tuple[int, int]]  # images of one batch; the least (height, width) of its canvas
+_Request = tuple[list[Key], tuple[int, int]]  # images of one batch; the least canvas
 TestItem = tuple[list[int], Batch, list[tuple[int, int]]]
 
 
@@ -33,7 +33,7 @@ class TrainLoader:
         rank, world: this process among all.
         accumulate: batches a step.
         group_by_aspect: keep portrait and landscape images apart, which saves padding.
-        canvas: (height, width) that every batch is padded to; None = what the step's images need (those of all processes
+        canvas: (height, width) that every batch is padded to; None = what the step's images need (of all processes
             and accumulated batches), a multiple of `multiple`.
     Raises:
         DataError: no images; while reading, the file that is missing or broken.

@@ -1,4 +1,4 @@
-"""The box head of Fast R-CNN (sec. 2.1 and 2.3): class scores and one box refinement per class from a region's vector."""
+"""The box head of Fast R-CNN (sec. 2.1, 2.3): class scores and one refined box per class from a region's vector."""
 
 from collections.abc import Sequence
 

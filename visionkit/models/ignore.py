@@ -7,7 +7,7 @@ from visionkit.structures import Targets
 
 
 def on_crowd(candidates: Tensor, targets: Targets, share: float = 0.5) -> Tensor | None:
-    """Candidates (N, 4) or (B, N, 4) -> (B, N) bool: over `share` of the area lies inside one crowd or difficult object.
+    """Candidates (N, 4) or (B, N, 4) -> (B, N) bool: over `share` of the area lies in one crowd or difficult object.
 
     None when it is known at no cost that no image has a crowd (asking a GPU would make the host wait).
     """

@@ -1,4 +1,4 @@
-"""Bring torchvision's detector weights over: a renaming of keys, and background moved from the first class to the last."""
+"""Bring torchvision's detector weights over: keys renamed, and background moved from the first class to the last."""
 
 import re
 from collections.abc import Mapping

@@ -65,7 +65,7 @@ class RPN(nn.Module):
         """Per level the anchors (h*w*A, 4) in pixels of the batch, whose canvas is (height, width).
 
         The pitch of the cells is canvas // map, torchvision's rule: the stride wherever it divides the canvas. Where it
-        does not (p6 of a canvas that is a multiple of 32 only) the cells stand a little closer and none is off the image.
+        does not (p6 of a canvas that is a multiple of 32 only) the cells stand a little closer, all on the image.
         """
         found = []
         for i, level in enumerate(maps):
@@ -82,7 +82,7 @@ class RPN(nn.Module):
         logits, deltas = self.head(levels)
         anchors = self.anchors(levels, batch.pixels.shape[-2:])
         top = self.test_top if targets is None else self.train_top
-        with torch.no_grad():  # proposals are constants to the box head (Faster R-CNN, sec. 3.2, approximate joint training)
+        with torch.no_grad():  # constants to the box head: approximate joint training (Faster R-CNN, sec. 3.2)
             proposals = self.select(batch, logits, deltas, anchors, *top)
         losses = {} if targets is None else self.losses(batch, targets, logits, deltas, anchors)
         return proposals, losses

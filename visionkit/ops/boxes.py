@@ -8,9 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-_TINY = (
-    1e-12  # square pixels; keeps 0 / 0 away (from gradients too) and is below the float32 step of any area of interest
-)
+_TINY = 1e-12  # square pixels, less than any area; keeps 0 / 0 away, from gradients too
 
 
 def area(boxes: Tensor) -> Tensor:

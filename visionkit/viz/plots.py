@@ -16,14 +16,14 @@ _NOT_METRICS = {"step", "epoch", "phase", "time", "seconds"}
 def plot_training(metrics_jsonl: str | Path, folder: str | Path) -> list[Path]:
     """Draws what a run recorded: losses.png, learning_rate.png and validation.png, those for which there is data.
 
-    Lines are JSON objects with "step" and "kind": "train" ("loss", "losses", "lr") or "eval" (any numeric keys). Lines
-    that are not (the last one of a killed run) are skipped. Returns the files written.
+    Lines are JSON objects with "step" and "split": "train" ("loss...", "lr...") or "val" (any numeric keys). Lines that
+    are not (the last one of a killed run) are skipped. Returns the files written.
     """
     records = _read(Path(metrics_jsonl))
-    train = [r for r in records if r.get("kind") == "train"]
-    losses = _curves([{"step": r["step"], **_flat(r.get("losses")), "loss": r.get("loss")} for r in train])
-    rates = _curves([{"step": r["step"], **(_flat(r["lr"]) or {"lr": r["lr"]})} for r in train if "lr" in r])
-    results = _curves([r for r in records if r.get("kind") == "eval"])
+    train = _curves([r for r in records if r.get("split") == "train"])
+    losses = {k: v for k, v in train.items() if k.startswith("loss")}
+    rates = {k: v for k, v in train.items() if k.startswith("lr")}
+    results = _curves([r for r in records if r.get("split") == "val"])
     scores = {k: v for k, v in results.items() if "loss" not in k and "error" not in k}
     errors = {k: v for k, v in results.items() if k not in scores}
     written = []
@@ -94,13 +94,6 @@ def _read(path: Path) -> list[dict[str, Any]]:
 def _number(value: Any) -> float | None:
     usable = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     return float(value) if usable else None
-
-
-def _flat(value: Any) -> dict[str, Any]:
-    """A dict as it is, a list as lr0, lr1 ..., anything else as nothing."""
-    if isinstance(value, list):
-        return {f"lr{i}": v for i, v in enumerate(value)}
-    return value if isinstance(value, dict) else {}
 
 
 def _curves(records: Sequence[dict[str, Any]]) -> dict[str, tuple[list[float], list[float]]]:
