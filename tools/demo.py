@@ -15,14 +15,13 @@ from visionkit.config import main
 def demo(config: Any) -> None:
     """Entry point: one frame after the other, drawn and written."""
     from itertools import islice
-    from pathlib import Path
 
     from visionkit.data.source_images import frames, is_video, video_rate
-    from visionkit.demo import PictureWriter, VideoWriter, describe
+    from visionkit.demo import PictureWriter, VideoWriter, describe, source_and_output
     from visionkit.engine.distributed import start
     from visionkit.predictor import load
 
-    source, output = Path(config.source), Path(config.output)
+    source, output = source_and_output(config.source, config.output)
     predictor = load(config.checkpoint, start(config.device))
     writer = VideoWriter(output, source, video_rate(source)) if is_video(source) else PictureWriter(output)
     count = 0

@@ -19,9 +19,15 @@ def show_data(config: Any) -> None:
     from visionkit.data.collate import collate
     from visionkit.data.dataset import DetectionDataset
     from visionkit.data.transforms import TrainResize
-    from visionkit.pictures import drawn_samples, write_image
+    from visionkit.errors import ConfigError
+    from visionkit.pictures import PICTURES, drawn_samples, write_image
+    from visionkit.run_folder import usable_folder
     from visionkit.viz.mosaic import mosaic
 
+    path = Path(config.output).absolute()
+    if path.suffix.lower() not in PICTURES:
+        raise ConfigError(f"output={path}: show_data writes one picture, a file that ends in {', '.join(PICTURES)}.")
+    usable_folder(path.parent)
     data = load_data(config)
     index = data.train if config.split == "train" else data.val
     for line in index.report:
@@ -31,7 +37,6 @@ def show_data(config: Any) -> None:
     count = min(config.count, len(dataset))
     samples = [dataset[(config.epoch, i)] for i in range(count)]
     pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]
-    path = Path(config.output)
     write_image(path, mosaic(pictures, titles=[Path(index.path(i)).name for i in range(count)]))
     print(f"{count} of {len(index)} images, {index.objects} objects of {len(data.names)} classes: {path}")
 

@@ -15,14 +15,16 @@ from visionkit.config import main
 def study(config: Any) -> None:
     """Entry point: run what is missing, then write table.md, table.json and plot.png."""
     import json
-    from pathlib import Path
 
     from visionkit.config import to_plain
+    from visionkit.run_folder import usable_folder
     from visionkit.study import markdown, members, rows, run
 
     plain = to_plain(config)["study"]
-    folder = Path(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}").absolute()
+    folder = usable_folder(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}")
     found = members(plain, folder)
+    for member in found:
+        member.check_overrides()
     columns = [str(column) for column in plain.get("columns") or ["AP"]]
     missing = [member for member in found if not member.finished]
     print(f"{len(found)} runs, {len(found) - len(missing)} finished; writing to {folder}", flush=True)

@@ -17,7 +17,10 @@ from visionkit.config import main
 def train(config: Any) -> None:
     """Entry point: compose, build, loop, print."""
     from visionkit.assemble import (
+        build_evaluator,
         build_model,
+        check_classes,
+        check_phase,
         fit_settings,
         freeze_model,
         load_data,
@@ -26,11 +29,11 @@ def train(config: Any) -> None:
         steps_of,
         train_loader,
     )
-    from visionkit.config import instantiate, to_plain
+    from visionkit.config import to_plain
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
     from visionkit.engine.precision import make_deterministic, seed_everything
-    from visionkit.pictures import after_training, training_samples
+    from visionkit.pictures import after_training, training_samples, write_image
     from visionkit.predictor import load
     from visionkit.run_folder import new_run_folder
 
@@ -42,19 +45,23 @@ def train(config: Any) -> None:
     data = load_data(config)
     for line in dict.fromkeys((*data.train.report, *data.val.report)):
         say(line)
+    check_classes(resume, data.names)
 
     seed_everything(config.seed)
     model = build_model(config, len(data.names), pretrained=resume is None)
     frozen = freeze_model(model, config.trainer.freeze)
     loader = train_loader(config, data, model.resize)
     phase, sentence = single_phase(config, steps_of(config, loader))
-    evaluator = instantiate(config.evaluation)(index=data.val, workers=config.trainer.workers)
+    check_phase(phase, model, config, device)
+    evaluator = build_evaluator(config, data.val, config.trainer.workers)
+    samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size())
     parameters = sum(p.numel() for p in model.parameters())
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    say(f"{parameters:,} parameters, {len(frozen)} tensors frozen; {sentence}; writing to {folder}")
-    if distributed.is_main():
-        training_samples(loader, data.names, folder / "samples" / "training.jpg")
+    say(f"{parameters:,} parameters, {len(frozen)} tensors frozen; {sentence}")
+    say(f"writing to {folder}")
+    if samples is not None:
+        write_image(folder / "samples" / "training.jpg", samples)
 
     result = fit(
         model,

@@ -9,32 +9,42 @@ import torch
 from visionkit.backbones.freeze import freeze
 from visionkit.config import differences, instantiate, to_plain
 from visionkit.data.dataset import DetectionDataset
+from visionkit.data.index import DetectionIndex
 from visionkit.data.loaders import TrainLoader
 from visionkit.data.sources import DetectionData
 from visionkit.data.transforms import TrainResize
+from visionkit.detection import DetectionEvaluator
 from visionkit.engine import checkpoint
-from visionkit.engine.distributed import barrier, broadcast_object, is_main, rank, world_size
+from visionkit.engine.distributed import broadcast_object, main_first, rank, world_size
 from visionkit.engine.optim import linear_scale, parameter_groups
 from visionkit.engine.phases import Phase
+from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
 from visionkit.errors import ConfigError
+from visionkit.instantiate import refusals
 from visionkit.models.region_detector import RegionDetector
 from visionkit.ops.resize import TestResize
 
 
 def load_data(config: Any) -> DetectionData:
     """The data set; rank 0 first, since it may have to be generated."""
-    data: DetectionData | None = instantiate(config.data) if is_main() else None
-    barrier()
-    data = instantiate(config.data) if data is None else data
+    data: DetectionData = main_first(lambda: instantiate(config.data))
     return data
 
 
 def build_model(config: Any, num_classes: int, pretrained: bool = True) -> RegionDetector:
     """The model that a configuration describes. `pretrained=False` reads no weights file."""
     backbone = instantiate(config.backbone) if pretrained else instantiate(config.backbone, weights=None)
-    model: RegionDetector = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
+    with refusals("task"):
+        model: RegionDetector = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
     return model
+
+
+def build_evaluator(config: Any, index: DetectionIndex, workers: int) -> DetectionEvaluator:
+    """Measures on `index` as the group `evaluation` says."""
+    with refusals("evaluation"):
+        evaluator: DetectionEvaluator = instantiate(config.evaluation)(index=index, workers=workers)
+    return evaluator
 
 
 def freeze_model(model: RegionDetector, upto: str | None) -> list[str]:
@@ -84,6 +94,18 @@ def single_phase(config: Any, steps: int) -> tuple[Phase, str]:
     return Phase("train", steps, groups, lambda g: optimizer(g, lr=lr), instantiate(config.schedule)), sentence
 
 
+def check_phase(phase: Phase, model: RegionDetector, config: Any, device: torch.device) -> None:
+    """ConfigError for an optimizer, a schedule or a number format that would be refused when the phase begins.
+
+    Called before the run's folder is made, so that a mistyped value leaves nothing behind.
+    """
+    with refusals("optim.optimizer"):
+        phase.optimizer(phase.groups(model))
+    with refusals("schedule"):
+        phase.schedule()(0, phase.steps)
+    Precision(config.trainer.precision, device)
+
+
 def fit_settings(config: Any, loader: TrainLoader, device: torch.device) -> FitSettings:
     """How the run is driven, epochs turned into steps."""
     trainer = config.trainer
@@ -98,6 +120,19 @@ def fit_settings(config: Any, loader: TrainLoader, device: torch.device) -> FitS
         device=device,
         seed=config.seed,
     )
+
+
+def check_classes(resume: Path | None, names: tuple[str, ...]) -> None:
+    """ConfigError when the data, under the same settings, has got other classes than a checkpoint was trained on."""
+    if resume is None:
+        return
+    known = checkpoint.load(resume)["meta"].get("names")
+    if known != list(names):
+        raise ConfigError(f"{resume} was trained on the classes {_some(known)}; the data has {_some(names)}.")
+
+
+def _some(names: Any, most: int = 8) -> str:
+    return ", ".join(map(str, (names or ["none"])[:most])) + (" ..." if len(names or ()) > most else "")
 
 
 def resume_point(config: Any) -> Path | None:

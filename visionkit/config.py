@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import hydra
+import yaml
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
@@ -58,7 +59,9 @@ def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[Di
                 _leave(_first_line(error), ConfigError.exit_code)
             except KeyboardInterrupt:
                 _leave("interrupted", 130)
-            except Exception:
+            except Exception as error:
+                if _peer_lost(error):
+                    _leave("another process of this run has ended; its own message says why.", 1)
                 traceback.print_exc()
                 print("This is a bug in VisionKit: please report the lines above and the command.", file=sys.stderr)
                 sys.exit(1)
@@ -85,6 +88,7 @@ def compose(config_name: str, arguments: Sequence[str], config_dir: Path = CONFI
     if config is None:
         return None
     _refuse_words_for_numbers(config, config_name, prepared, config_dir)
+    _refuse_unknown_top_keys(config, config_name, config_dir)
     try:
         checked = checked_settings(to_plain(config))
     except OmegaConfBaseException as error:
@@ -189,6 +193,28 @@ def _refuse_words_for_numbers(config: DictConfig, config_name: str, prepared: Se
             raise ConfigError(f"{argument}: {key} has to be {kind}, such as {str(expected).lower()}.")
 
 
+def _refuse_unknown_top_keys(config: DictConfig, config_name: str, config_dir: Path) -> None:
+    """Hydra checks keys of the command line; an experiment's file may say `sed: 3`, and nobody would ever read it."""
+    known = _top_keys(config_name, config_dir)
+    for key in config:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), sorted(known), n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
+            raise ConfigError(f"unknown key {key} in the configuration; {hint}")
+
+
+def _top_keys(name: str, config_dir: Path) -> set[str]:
+    """The keys of a tool's own file and of the tools' files it builds on, and its groups."""
+    content = yaml.safe_load((config_dir / f"{name}.yaml").read_text(encoding="utf-8"))
+    keys = set(content) - {"defaults"}
+    for entry in content.get("defaults", []):
+        if isinstance(entry, dict):
+            keys |= {str(group).rpartition("/")[2].rpartition(" ")[2] for group in entry}
+        elif entry != "_self_":
+            keys |= _top_keys(entry, config_dir)
+    return keys
+
+
 def _explain(error: Exception, config_name: str, prepared: Sequence[str], config_dir: Path) -> str:
     """One sentence that names the culprit, with a suggestion where there is a near one."""
     text = str(error)
@@ -239,6 +265,8 @@ def _explain_key(key: str, config_name: str, prepared: Sequence[str], config_dir
         config = None
     known = list(_paths(config)) if config is not None else []
     known += [f.name for f in config_dir.iterdir() if f.is_dir()]
+    if config is not None and OmegaConf.is_dict(OmegaConf.select(config, key)):  # `optim.lr_multipliers={a: 1}`
+        return f"{key} is a group; a new key of it is written +{key}.name=value."
     if key in known:  # a group that other tools have
         return f"{config_name} has no group {key}; --help lists its keys."
     leaf = key.rpartition(".")[2]
@@ -271,6 +299,11 @@ def _first_line(error: Exception) -> str:
     line = str(error).partition("\n")[0].rstrip(".")
     key = _full_key(error) if "full_key" in str(error) else ""
     return f"{key}: {line}." if key and key not in line else f"{line}."
+
+
+def _peer_lost(error: Exception) -> bool:
+    engine = sys.modules.get("visionkit.engine.distributed")  # not loaded: this process is on its own
+    return engine is not None and bool(engine.peer_lost(error))
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

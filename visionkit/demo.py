@@ -1,5 +1,6 @@
 """What the demo writes: drawn pictures or a drawn video, and every detection as JSON."""
 
+import itertools
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ import cv2
 import numpy as np
 
 from visionkit.data.source_images import Frame
-from visionkit.errors import DataError
+from visionkit.errors import ConfigError, DataError
+from visionkit.run_folder import usable_folder
 from visionkit.structures import Detections
 from visionkit.viz.draw import draw_detections
 
@@ -35,6 +37,24 @@ def _drawn(frame: Frame, found: Detections, names: Sequence[str], threshold: flo
     )
 
 
+def source_and_output(source: Any, output: Any) -> tuple[Path, Path]:
+    """Both as paths. ConfigError when either is none, or the output lies where it would overwrite the source's files.
+
+    DataError when the source does not exist.
+    """
+    if not isinstance(source, str) or not isinstance(output, str):
+        given = f"source={source}" if not isinstance(source, str) else f"output={output}"
+        raise ConfigError(f"{given} is not a path: source is an image, a folder of images or a video, output a folder.")
+    path, folder = Path(source), usable_folder(output)
+    if not path.exists():
+        raise DataError(f"{path} does not exist: source is an image, a folder of images or a video file.")
+    if folder.resolve() == (path if path.is_dir() else path.parent).resolve():
+        raise ConfigError(
+            f"output={folder} is where the source lies, whose files would be overwritten; choose another."
+        )
+    return path, folder
+
+
 class PictureWriter:
     """One JPEG and one JSON file for each picture, under the picture's own name."""
 
@@ -49,15 +69,22 @@ class PictureWriter:
         return None
 
     def write(self, frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> None:
-        target = self.folder / Path(frame.name).with_suffix("")
-        if target in self.used:  # a.png beside a.jpg
-            target = self.folder / frame.name.replace(".", "_")
-        self.used.add(target)
+        target = self._free(self.folder / frame.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_jpeg(target.with_name(target.name + ".jpg"), _drawn(frame, found, names, threshold))
         height, width = frame.image.shape[:2]
         content = {"source": str(frame.path), "height": height, "width": width, "detections": records(found, names)}
         target.with_name(target.name + ".json").write_text(json.dumps(content, indent=1) + "\n")
+
+    def _free(self, wished: Path) -> Path:
+        """`a` for a.jpg, `a_png` for an a.png beside it: a path without a suffix that no picture has had."""
+        stem = wished.with_suffix("")
+        names = itertools.chain(
+            [stem.name, f"{stem.name}_{wished.suffix[1:]}"], map(f"{stem.name}_{{}}".format, itertools.count(2))
+        )
+        free = next(path for path in map(stem.with_name, names) if path not in self.used)
+        self.used.add(free)
+        return free
 
 
 class VideoWriter:

@@ -14,6 +14,8 @@ from visionkit.data.collate import targets_for
 from visionkit.data.index import DetectionIndex
 from visionkit.data.loaders import test_batches
 from visionkit.engine.distributed import gather_objects, rank, world_size
+from visionkit.errors import ConfigError, DataError
+from visionkit.evaluation.coco_map import NUMBERS
 from visionkit.evaluation.evaluate import Report, evaluate_detections
 from visionkit.evaluation.predictions import to_coco, write_predictions
 from visionkit.evaluation.report import write_metrics
@@ -33,6 +35,9 @@ class DetectionEvaluator:
         batch_size: images of one canvas at a time; 1 gives the boxes of `predict` bit for bit.
         val_loss: also the loss, averaged over images.
         monitor: the metric that decides which checkpoint is the best.
+    Raises:
+        ConfigError: a type or a monitored metric that there is not.
+        DataError: masks are to be measured and the split has none.
     """
 
     index: DetectionIndex
@@ -42,6 +47,23 @@ class DetectionEvaluator:
     val_loss: bool = True
     workers: int = 0
     monitor: str = "AP"  # the metric that decides which checkpoint is best
+
+    def __post_init__(self) -> None:
+        if not self.iou_types or not set(self.iou_types) <= {"bbox", "segm"}:
+            raise ConfigError(f"evaluation.iou_types={list(self.iou_types)}: a list of bbox, segm or both is wanted.")
+        if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
+            raise ConfigError(f"evaluation.batch_size={self.batch_size}: a whole number of at least 1 is wanted.")
+        if self.monitor not in self.names():
+            raise ConfigError(f"evaluation.monitor={self.monitor}: the metrics are {', '.join(self.names())}.")
+        if "segm" in self.iou_types and not self.index.has_masks:
+            raise DataError(f"{self.index.source}: the annotations hold no masks, which evaluation.iou_types asks for.")
+
+    def names(self) -> list[str]:
+        """The metrics that a report of this evaluator has."""
+        masks = [f"segm_{name}" for name in NUMBERS] if "segm" in self.iou_types else []
+        plain = NUMBERS if "bbox" in self.iou_types or len(self.iou_types) == 1 else ()
+        voc = ["VOC07_mAP", "VOC10_mAP"] if self.voc else []
+        return [*plain, *masks, *voc, *(["val_loss"] if self.val_loss else [])]
 
     def __call__(self, model: RegionDetector, folder: Path | None = None) -> Report | None:
         """The report on rank 0, None elsewhere. With `folder`, writes `metrics.json` and `predictions.json` there."""

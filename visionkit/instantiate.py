@@ -10,12 +10,13 @@ Hydra's own `instantiate` is not used: it calls nearly anything, hands OmegaConf
 exceptions. The same keys are understood: `_target_`, `_partial_` and `_args_`.
 """
 
+import contextlib
 import difflib
 import functools
 import importlib
 import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from visionkit.errors import ConfigError, VisionKitError
@@ -74,12 +75,19 @@ def build(node: Any, key: str = "", **kwargs: Any) -> Any:
     _check_keys(target, node["_target_"], args, given, partial, key)
     if partial:
         return functools.partial(target, *args, **given)
-    try:
+    with refusals(f"{name}: {node['_target_']}"):
         return target(*args, **given)
+
+
+@contextlib.contextmanager
+def refusals(name: str) -> Iterator[None]:
+    """A constructor's TypeError or ValueError inside the block becomes a ConfigError that begins with `name`."""
+    try:
+        yield
     except VisionKitError:
         raise
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"{name}: {node['_target_']} refuses its settings ({error}).") from error
+        raise ConfigError(f"{name} refuses its settings ({error}).") from error
 
 
 def find_target(path: Any, name: str = "_target_") -> Callable[..., Any]:

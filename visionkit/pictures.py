@@ -16,10 +16,13 @@ from visionkit.viz.draw import draw_detections, legible_scale
 from visionkit.viz.mosaic import mosaic
 
 SHOWN = 8  # pictures on a sheet of detections
+PICTURES = (".jpg", ".jpeg", ".png")
 
 
 def write_image(path: Path, image: np.ndarray) -> None:
     """An RGB image (H, W, 3) uint8 as JPEG or PNG, by the suffix. DataError when it cannot be written."""
+    if path.suffix.lower() not in PICTURES:
+        raise DataError(f"{path} cannot be written: pictures are written as {', '.join(PICTURES)}.")
     path.parent.mkdir(parents=True, exist_ok=True)
     done, data = cv2.imencode(path.suffix, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
     if not done:
@@ -46,12 +49,12 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
     return pictures
 
 
-def training_samples(loader: TrainLoader, names: Sequence[str], path: Path) -> None:
-    """A mosaic of the first training batch."""
+def training_samples(loader: TrainLoader, names: Sequence[str]) -> np.ndarray:
+    """A mosaic (H, W, 3) uint8 of the first training batch. DataError when an image of it cannot be read."""
     batches = loader.batches(0)
     batch, targets = next(batches)
     batches.close()  # type: ignore[attr-defined]
-    write_image(path, mosaic(drawn_samples(batch, targets, names)[:16]))
+    return mosaic(drawn_samples(batch, targets, names)[:16])
 
 
 def detections_beside_truth(

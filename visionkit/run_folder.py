@@ -43,6 +43,20 @@ def new_run_folder(config: Any, rank: int = 0, world: int = 1) -> Path:
     return Path(folder)
 
 
+def usable_folder(path: str | Path) -> Path:
+    """The absolute path of an output folder that is there or can be made; asked before the work, and makes nothing.
+
+    Raises ConfigError when a file is in the way or the place cannot be written.
+    """
+    folder = Path(path).absolute()
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        raise ConfigError(f"output folder {folder} cannot be made: {there} is a file.")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ConfigError(f"output folder {folder} cannot be written: no permission for {there}.")
+    return folder
+
+
 def environment(root: Path = CLONE) -> str:
     """What the numbers of a run may depend on: versions, commit, threads, machine. One `name: value` a line."""
     lines = {"time": datetime.now().astimezone().isoformat(timespec="seconds"), "python": sys.version.split()[0]}

@@ -1,6 +1,7 @@
-"""The values that every run has, checked before anything heavy is imported: `seed` and the group `trainer`.
+"""The values that runs and tools share, checked before anything heavy is imported.
 
-Plain Python: no schema library knows "a whole number, also if written 1e3". The keys are those of
+These are `seed` and its like at the top, and the groups `trainer` and `optim`, which no `_target_` checks. Plain
+Python: no schema library knows "a whole number, also if written 1e3". The keys of `trainer` are those of
 configs/trainer/default.yaml; a test holds the two together.
 """
 
@@ -29,10 +30,19 @@ def _whole(low: int) -> Check:
     return f"a whole number of at least {low}", check
 
 
+def _number(low: float, high: float = math.inf) -> Check:
+    def check(value: Any) -> float:
+        _require(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
+        _require(low <= value <= high)
+        return float(value)
+
+    return f"a number of at least {low:g}" if high == math.inf else f"a number from {low:g} to {high:g}", check
+
+
 def _above_zero() -> Check:
     def check(value: Any) -> float:
-        _require(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0)
-        return float(value)
+        _require(value != 0)
+        return _number(0)[1](value)
 
     return "a number above 0", check
 
@@ -61,10 +71,20 @@ def _matching(wanted: str, pattern: str) -> Check:
     return wanted, check
 
 
+def _group(wanted: str) -> Check:
+    def check(value: Any) -> dict[str, Any]:
+        _require(isinstance(value, dict))
+        return dict(value)
+
+    return wanted, check
+
+
 def _or_null(other: Check) -> Check:
     wanted, inner = other
     return f"{wanted}, or null", lambda value: None if value is None else inner(value)
 
+
+DEVICE = _matching("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?")
 
 TRAINER: dict[str, Check] = {
     "epochs": _whole(1),
@@ -76,7 +96,7 @@ TRAINER: dict[str, Check] = {
     "precision": _words("fp32", "bf16", "fp16"),
     "channels_last": _truth(),
     "compile": _truth(),
-    "device": _matching("auto, cpu, cuda or cuda:N", r"auto|cpu|cuda(:\d+)?"),
+    "device": DEVICE,
     "workers": _whole(0),
     "threads": _or_null(_whole(1)),
     "deterministic": _truth(),
@@ -87,23 +107,47 @@ TRAINER: dict[str, Check] = {
 }
 
 
+OPTIM: dict[str, Check] = {
+    "lr": _above_zero(),
+    "weight_decay": _number(0),
+    "norm_decay": _number(0),
+    "bias_decay": _number(0),
+    "lr_multipliers": _group("a group of factors, such as {encode.backbone: 0.1}"),
+    "optimizer": _group("a group with a _target_"),
+}
+
+TOP: dict[str, Check] = {  # keys that several tools have outside of any group
+    "seed": _whole(0),
+    "batch_size": _whole(1),
+    "workers": _whole(0),
+    "device": DEVICE,
+    "split": _words("train", "val"),
+    "iou_type": _or_null(_words("bbox", "segm")),
+    "threshold": _number(0, 1),
+    "limit": _or_null(_whole(1)),
+    "count": _whole(1),
+    "epoch": _whole(0),
+    "only_table": _truth(),
+}
+
+
 def checked_settings(config: dict[str, Any]) -> dict[str, Any]:
     """The values to use, by dotted key, of those common keys that the plain configuration has.
 
     Raises:
         ConfigError: names the key, the value and what is wanted.
     """
-    checked = {}
-    if "seed" in config:
-        checked["seed"] = _checked("seed", config["seed"], _whole(0))
-    trainer = config.get("trainer", {})
-    if not isinstance(trainer, dict):
-        raise ConfigError(f"trainer={trainer}: trainer is a group of keys, such as trainer.epochs.")
-    for key, value in trainer.items():
-        if key not in TRAINER:  # an experiment's file may hold it: Hydra checks keys of the command line only
-            near = difflib.get_close_matches(key, TRAINER, n=1)
-            raise ConfigError(f"unknown key trainer.{key}; did you mean trainer.{near[0] if near else 'epochs'}?")
-        checked[f"trainer.{key}"] = _checked(f"trainer.{key}", value, TRAINER[key])
+    checked = {key: _checked(key, config[key], check) for key, check in TOP.items() if key in config}
+    for group, checks in (("trainer", TRAINER), ("optim", OPTIM)):
+        values = config.get(group, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"{group}={values}: {group} is a group of keys, such as {group}.{next(iter(checks))}.")
+        for key, value in values.items():
+            if key not in checks:  # an experiment's file may hold it: Hydra checks keys of the command line only
+                near = difflib.get_close_matches(key, checks, n=1)
+                hint = f"did you mean {group}.{near[0]}?" if near else f"{group} has {', '.join(checks)}."
+                raise ConfigError(f"unknown key {group}.{key}; {hint}")
+            checked[f"{group}.{key}"] = _checked(f"{group}.{key}", value, checks[key])
     return checked
 
 

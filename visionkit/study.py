@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, VisionKitError
 
+OVERRIDES = "overrides.txt"
 TRAIN = Path(__file__).resolve().parents[1] / "tools" / "train.py"
 
 
@@ -35,6 +36,17 @@ class Member:
     def finished(self) -> bool:
         return self.metrics.exists()
 
+    def check_overrides(self) -> None:
+        """ConfigError when the folder holds this run made with other overrides: its numbers are not the study's."""
+        if not self.folder.exists() or not (self.folder / OVERRIDES).exists():
+            return
+        made = (self.folder / OVERRIDES).read_text().split("\n")
+        if made != list(self.overrides):
+            raise ConfigError(
+                f"run {self.name} with seed {self.seed} in {self.folder} was made with {' '.join(made)}, and the study "
+                f"now says {' '.join(self.overrides)}: restore it, remove that folder, or choose another output."
+            )
+
 
 def members(study: dict[str, Any], folder: Path) -> list[Member]:
     """All runs of a study. ConfigError when a key is missing or of the wrong kind."""
@@ -54,16 +66,23 @@ def members(study: dict[str, Any], folder: Path) -> list[Member]:
 
 
 def run(member: Member) -> None:
-    """Trains it, or goes on with it. Raises ConfigError with the exit code when it fails."""
+    """Trains it, or goes on with it. Raises StudyRunError with the exit code when it fails."""
     member.folder.mkdir(parents=True, exist_ok=True)
+    (member.folder / OVERRIDES).write_text("\n".join(member.overrides))
     command = [sys.executable, str(TRAIN), *member.overrides, f"seed={member.seed}", f"output={member.folder}"]
     done = subprocess.run(command, check=False)
-    if done.returncode in (130, -2):
-        raise KeyboardInterrupt
     if done.returncode != 0:
-        raise ConfigError(
-            f"run {member.name} with seed {member.seed} ended with exit code {done.returncode}; its lines are above. "
-            "What was finished is kept: mend it and start the study again."
+        raise StudyRunError(member, done.returncode)
+
+
+class StudyRunError(VisionKitError):
+    """A run of the study failed or was interrupted; the study leaves with the run's own exit code."""
+
+    def __init__(self, member: Member, code: int) -> None:
+        self.exit_code = code if code > 0 else 128 - code  # a negative one is the signal that ended it
+        super().__init__(
+            f"run {member.name} with seed {member.seed} ended with exit code {self.exit_code}; its lines are above. "
+            "What was finished is kept: start the study again when it is mended."
         )
 
 
@@ -77,7 +96,16 @@ class Row:
 
 
 def rows(found: Sequence[Member], columns: Sequence[str]) -> list[Row]:
-    """The finished members, gathered by run, in the order of the study."""
+    """The finished members, gathered by run, in the order of the study.
+
+    ConfigError for a column that no finished run has.
+    """
+    known = {key for member in found if member.finished for key in json.loads(member.metrics.read_text())}
+    for column in columns if known else ():
+        if column not in known:
+            raise ConfigError(
+                f"column {column} of the study is no metric of its runs: they have {', '.join(sorted(known))}."
+            )
     table = []
     for name in dict.fromkeys(member.name for member in found):
         metrics = [json.loads(m.metrics.read_text()) for m in found if m.name == name and m.finished]

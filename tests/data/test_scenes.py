@@ -70,9 +70,9 @@ def test_the_pictures_of_this_generator_version_stay_the_same(pictures: dict[str
     truth = hashlib.sha256()
     for picture in pictures["train"][:50]:
         truth.update(picture.labels.tobytes() + picture.boxes.tobytes() + np.packbits(picture.masks).tobytes())
-    assert truth.hexdigest()[:16] == "bf7514d4d1304b55"
+    assert truth.hexdigest()[:16] == "3caf6a4b698fd775"
     means = [float(p.image.mean()) for p in pictures["train"][:50]]
-    assert [round(float(np.mean(means)), 1), round(float(np.std(means)), 1)] == [122.7, 20.3]
+    assert [round(float(np.mean(means)), 1), round(float(np.std(means)), 1)] == [122.5, 21.5]
 
 
 def test_textures_of_the_splits_are_disjoint(pictures: dict[str, list[Picture]]) -> None:
@@ -93,7 +93,7 @@ def test_counts_sizes_and_occlusion_keep_their_bounds(pictures: dict[str, list[P
     assert 12 <= longer.min() <= 14 and 90 <= longer.max() <= 100
     visible = np.concatenate([p.masks.sum(axis=(1, 2)) / p.full_areas for p in drawn])
     assert visible.min() >= 0.7 and visible.max() == 1
-    assert 0.2 < (visible < 1).mean() < 0.8  # occlusion happens, and is not the rule for everything
+    assert 0.1 < (visible < 1).mean() < 0.5  # occlusion happens, and is not the rule for everything
     counts = np.bincount(np.concatenate([p.labels for p in drawn]), minlength=8)
     assert counts.min() > 0.7 * counts.mean()  # all classes about equally often
 
@@ -106,8 +106,9 @@ def test_masks_and_boxes_agree(pictures: dict[str, list[Picture]]) -> None:
             assert np.array_equal(tight_box(mask), box)
 
 
-def test_no_occlusion_and_no_rotation_when_so_asked() -> None:
-    settings = SceneSettings(occlusion=0.0, rotation=0.0, classes=("triangle",), objects=(3, 6))
+@pytest.mark.parametrize("bound", [{"occlusion": 0.0, "overlap": 1.0}, {"occlusion": 0.9, "overlap": 0.0}])
+def test_no_occlusion_and_no_rotation_when_so_asked(bound: dict[str, float]) -> None:
+    settings = SceneSettings(**bound, rotation=0.0, classes=("triangle",), objects=(3, 6))
     for number in range(20):
         p = draw(settings, "train", number)
         assert np.array_equal(p.masks.sum(axis=(1, 2)), p.full_areas)
@@ -283,6 +284,7 @@ def test_the_yaml_states_the_default_difficulty() -> None:
         ({"train_images": 0}, "train_images"),
         ({"train_images": 10.5}, "train_images"),
         ({"seed": -1}, "seed"),
+        ({"overlap": 2}, "overlap"),
     ],
 )
 def test_wrong_settings_are_one_sentence(tmp_path: Path, settings: dict[str, object], culprit: str) -> None:

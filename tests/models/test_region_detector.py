@@ -63,13 +63,22 @@ def truth(boxes: list, labels: list, crowd: list | None = None) -> Targets:
 TWO = truth([[[10, 10, 60, 60], [70, 20, 110, 80]], [[5, 30, 45, 90], [0, 0, 0, 0]]], [[0, 1], [2, 0]])
 
 
-# Computed once on CPU in float32; a change of these numbers is a change of the algorithm.
-GOLDEN = {
-    "loss_objectness": None,
-    "loss_proposal": None,
-    "loss_class": None,
-    "loss_box": None,
-}
+# Computed once on a CPU in float32; a change of these numbers is a change of the algorithm.
+GOLDEN = [
+    (True, "align", (0.690946, 0.011858, 1.398059, 0.000052)),
+    (False, "align", (0.680066, 0.023934, 1.352265, 0.586856)),
+    (False, "pool", (0.680066, 0.023934, 1.354206, 0.593513)),
+]
+
+
+@pytest.mark.parametrize(("fpn", "pooling", "expected"), GOLDEN)
+def test_golden_losses(fpn, pooling, expected):
+    model = tiny(fpn=fpn, pooling=pooling).eval()
+    fixed_weights(model)
+    with torch.no_grad():
+        losses = model(pictures(), TWO)
+    names = ("loss_objectness", "loss_proposal", "loss_class", "loss_box")
+    assert [losses[name].item() for name in names] == pytest.approx(expected, rel=1e-3, abs=2e-6)
 
 
 def test_no_objects_gives_finite_losses_and_gradients_everywhere():
@@ -106,7 +115,7 @@ def test_overfits_two_pictures(fpn, pooling):
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
-    assert total.item() < (0.25 if pooling == "align" else 0.4) * first
+    assert total.item() < (0.25 if fpn else 0.4) * first
     found = model.detect(batch, [(96, 128)] * 2)
     best = [d.boxes[d.scores > 0.5] for d in found]
     assert iou(TWO.boxes[0], best[0]).amax(dim=1).min() > 0.6

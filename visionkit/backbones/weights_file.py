@@ -33,16 +33,18 @@ def find_weights(source: str | Path) -> Path:
 def fetch_weights(url: str) -> Path:
     """A published file, `NAME-HASH.pth`: from VISIONKIT_WEIGHTS, from torch hub's cache, or downloaded into that cache.
 
+    In VISIONKIT_WEIGHTS a file `NAME_imagenet.pth` stands in for it: ImageNet weights of another training.
     Downloading writes under a temporary name, checks the hash and renames, so that neither a broken connection nor
     several processes at once can leave a half file under the final name. Raises ConfigError when it fails.
     """
     name = PurePosixPath(urlsplit(url).path).name
     folder = os.environ.get("VISIONKIT_WEIGHTS")
     cache = Path(torch.hub.get_dir()) / "checkpoints"
-    for path in (*([Path(folder) / name] if folder else []), cache / name):
+    network, _, expected = Path(name).stem.rpartition("-")
+    own = [Path(folder) / name, Path(folder) / f"{network}_imagenet.pth"] if folder else []
+    for path in (*own, cache / name):
         if path.is_file():
             return path
-    expected = Path(name).stem.rpartition("-")[2]
     partial = cache / f"{name}.{uuid.uuid4().hex}.part"
     digest = hashlib.sha256()
     try:

@@ -30,18 +30,21 @@ class Layout:
         self.boxes.append(tight_box(mask))
         self.full_areas.append(int(solid.sum()))
 
-    def find_place(self, rng: np.random.Generator, solid: np.ndarray) -> tuple[int, int] | None:
-        """A random (top, left) at which `solid` may be added; None if the shape is out of size or no try succeeded."""
+    def find_place(self, rng: np.random.Generator, solid: np.ndarray, apart: bool) -> tuple[int, int] | None:
+        """A random (top, left) at which `solid` may be added; None if the shape is out of size or no try succeeded.
+
+        apart: no pixel of an earlier object may be hidden.
+        """
         least, most = self.settings.object_size
         if not least <= longer_side(tight_box(solid)) <= most:
             return None
         for _ in range(_TRIES):
             top, left = random_corner(rng, solid, self.height, self.width)
-            if all(self._may_hide(number, solid, top, left) for number in range(len(self.masks))):
+            if all(self._may_hide(number, solid, top, left, apart) for number in range(len(self.masks))):
                 return top, left
         return None
 
-    def _may_hide(self, number: int, solid: np.ndarray, top: int, left: int) -> bool:
+    def _may_hide(self, number: int, solid: np.ndarray, top: int, left: int, apart: bool) -> bool:
         """Whether object `number` stays legible: visible fraction, size, and no object lies in its middle."""
         x1, y1, x2, y2 = self.boxes[number]
         height, width = solid.shape
@@ -52,7 +55,7 @@ class Layout:
         hidden = int(covered.sum())
         if hidden == 0:
             return True
-        if int(seen.sum()) - hidden < (1 - self.settings.occlusion) * self.full_areas[number]:
+        if apart or int(seen.sum()) - hidden < (1 - self.settings.occlusion) * self.full_areas[number]:
             return False
         if hidden > _MOST_OVER_ANOTHER * int(solid.sum()):
             return False

@@ -38,7 +38,7 @@ def draw(settings: SceneSettings, split: str, number: int) -> Picture:
     stream = np.random.SeedSequence([settings.seed, SPLITS.index(split), number])
     rng = np.random.Generator(np.random.PCG64(stream))
     height, width = (int(side) for side in rng.integers(settings.image_size[0], settings.image_size[1] + 1, size=2))
-    painter = Painter(rng, settings.seed, texture_seeds(split, settings.textures), settings.contrast)
+    painter = Painter(rng, settings.seed, texture_seeds(split, settings.textures), settings)
     canvas = background(rng, painter, height, width, _between(rng, settings.clutter))
 
     for _ in range(_between(rng, settings.distractors)):
@@ -47,7 +47,7 @@ def draw(settings: SceneSettings, split: str, number: int) -> Picture:
 
     layout, labels = _add_objects(rng, painter, canvas, settings)
     return Picture(
-        image=_camera(rng, canvas),
+        image=_camera(rng, canvas, settings.noise),
         labels=np.array(labels, np.int64),
         masks=np.stack(layout.masks),
         boxes=np.stack(layout.boxes).astype(np.float32),
@@ -69,11 +69,12 @@ def _add_objects(
             return layout, labels
         label = int(rng.integers(len(settings.classes)))
         outline = SHAPES[settings.classes[label]](rng)
+        apart = bool(rng.random() >= settings.overlap)
         degrees = float(rng.uniform(-settings.rotation, settings.rotation))
         for side in _shrinking(_side(rng, settings, min(height, width)), settings.object_size[0]):
             shape = coverage(fit(outline, degrees, side))
             solid = shape >= 128  # (h, w): a pixel belongs to the shape that covers half of it
-            place = layout.find_place(rng, solid)
+            place = layout.find_place(rng, solid, apart)
             if place is not None:
                 painter.fill(canvas, shape, *place)
                 layout.add(solid, *place)
@@ -106,10 +107,10 @@ def _between(rng: np.random.Generator, pair: tuple[int, int]) -> int:
     return int(rng.integers(pair[0], pair[1] + 1))
 
 
-def _camera(rng: np.random.Generator, canvas: np.ndarray) -> np.ndarray:
+def _camera(rng: np.random.Generator, canvas: np.ndarray, strongest: float) -> np.ndarray:
     """What a cheap camera adds: a little blur, then noise. (H, W, 3) float32 to uint8."""
     sigma = float(rng.uniform(0.0, 0.7))
     if sigma > 0.3:  # narrower blurs change nothing
         canvas = cv2.GaussianBlur(canvas, (0, 0), sigma)
-    noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(1, 8))
+    noise = rng.standard_normal(canvas.shape, dtype=np.float32) * np.float32(rng.uniform(0, strongest))
     return np.asarray(np.clip(np.rint(canvas + noise), 0, 255), np.uint8)

@@ -25,7 +25,15 @@ _WHOLE = {  # the range of every whole number
     "textures": (1, MOST_IMAGES),
     "jpeg_quality": (1, 100),
 }
-_REAL = {"rotation": (0, 180), "occlusion": (0, 0.9), "contrast": (0, 150)}
+_REAL = {
+    "rotation": (0, 180),
+    "occlusion": (0, 0.9),
+    "overlap": (0, 1),
+    "contrast": (0, 150),
+    "fill_texture": (0, 1),
+    "background_texture": (0, 100),
+    "noise": (0, 50),
+}
 _PAIRS = ("image_size", "objects", "object_size", "clutter", "distractors")
 
 
@@ -45,9 +53,13 @@ class SceneSettings:
     object_size: tuple[int, int] = (12, 100)  # longer side of the box around the visible pixels
     rotation: float = 180.0  # degrees to either side
     occlusion: float = 0.3  # largest fraction of an object that later ones may hide
-    contrast: float = 70.0  # least distance of a fill's colours from the mean colour behind it, RGB of 0 ... 255
-    clutter: tuple[int, int] = (8, 20)  # faint scraps in the background
-    distractors: tuple[int, int] = (2, 5)  # shapes of no class, coloured like objects
+    overlap: float = 0.4  # fraction of the objects that may hide part of earlier ones
+    contrast: float = 90.0  # least RGB distance (0 ... 441) of a fill's colours from four fifths of what it covers
+    fill_texture: float = 0.4  # a fill's second colour is at most this part of the way to another random colour
+    background_texture: float = 25.0  # standard deviation of the background's colours, 0 ... 255
+    noise: float = 4.0  # largest standard deviation of the camera's noise, 0 ... 255
+    clutter: tuple[int, int] = (5, 12)  # faint scraps in the background
+    distractors: tuple[int, int] = (1, 3)  # shapes of no class, coloured like objects
     textures: int = 400  # texture seeds per split; the two splits share none
     jpeg_quality: int = 95
 

@@ -4,6 +4,7 @@ An exception that crosses a process boundary loses its type or, if it cannot be 
 worker never raises: it returns the sentence, and the main process raises it.
 """
 
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterable, Iterator
@@ -40,7 +41,7 @@ def run_workers(
         batch_size=None,
         num_workers=workers,
         collate_fn=_same,
-        worker_init_fn=_quiet,
+        worker_init_fn=_settle,
         timeout=TIMEOUT,
         pin_memory=pin_memory,
         generator=torch.Generator(),  # or it would draw its base seed from the global one
@@ -84,7 +85,10 @@ class _Once(Iterable[Request]):
         return iter(self._requests)
 
 
-def _quiet(worker: int) -> None:
+def _settle(worker: int) -> None:
+    """A worker's first act."""
+    if hasattr(os, "setpgrp"):  # Ctrl-C and torchrun signal whole groups, and a run that shall save needs its workers
+        os.setpgrp()  # they end when it tells them, or when it is gone
     torch.set_num_threads(1)  # as many processes as cores are enough
     if cv2 := sys.modules.get("cv2"):  # an augmentation has imported it
         cv2.setNumThreads(0)

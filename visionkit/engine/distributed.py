@@ -1,6 +1,9 @@
 """Data parallelism as torchrun starts it. In a single process every function here is the identity or does nothing."""
 
+import atexit
+import inspect
 import os
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from visionkit.engine.precision import pick_device
+from visionkit.errors import VisionKitError
 
 T = TypeVar("T")
 
@@ -25,11 +29,12 @@ def start(device: str) -> torch.device:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         # gloo beside nccl: small agreements among processes (stop? save?) then need no GPU synchronisation.
         dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
+        atexit.register(cleanup)  # after an error too: gloo's threads abort an interpreter that ends around them
     return chosen
 
 
 def cleanup() -> None:
-    """Leaves the process group. Not called on errors: torchrun ends the other processes then."""
+    """Leaves the process group."""
     if _many():
         dist.destroy_process_group()
 
@@ -50,6 +55,34 @@ def is_main() -> bool:
 def barrier() -> None:
     if _many():
         dist.all_reduce(torch.zeros(1))
+
+
+def main_first(work: Callable[[], T]) -> T:
+    """`work()` on rank 0, then on the others, which find what it has made. What rank 0 refuses, all refuse.
+
+    Raises:
+        VisionKitError: the one of rank 0, on every rank, so that none waits for another.
+    """
+    if not _many():
+        return work()
+    result: list[T] = []
+    refused: tuple[type[VisionKitError], str] | None = None
+    if is_main():
+        try:
+            result.append(work())
+        except VisionKitError as error:
+            refused = type(error), str(error)
+    refused = broadcast_object(refused)
+    if refused is not None:
+        kind, sentence = refused
+        raise kind(sentence)
+    return result[0] if result else work()
+
+
+def peer_lost(error: BaseException) -> bool:
+    """Whether an exchange failed because another process has ended. That one says why; this one has no fault."""
+    text = str(error)
+    return _many() and isinstance(error, RuntimeError) and ("by peer" in text or "remote process exited" in text)
 
 
 def broadcast_object(value: T) -> T:
@@ -96,12 +129,27 @@ def highest(value: int) -> int:
     return int(shared.item())
 
 
+def share_buffers(model: nn.Module) -> None:
+    """Gives rank 0's buffers to all ranks, in place.
+
+    Each process keeps batch norm statistics of its own while it trains, and the checkpoint holds rank 0's. With them
+    shared before an evaluation, what is measured is what is saved, and a resumed run measures the same.
+    """
+    if _many():
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
 def wrap(model: nn.Module) -> nn.Module:
     """The model with its gradients averaged over all ranks. In a single process the model itself.
 
-    Buffers are not broadcast: the kit's normalisation is frozen, or each process keeps its own statistics.
+    Buffers are not exchanged at each step: the kit's normalisation is frozen, or each process keeps its own statistics.
     """
-    return DistributedDataParallel(model, broadcast_buffers=False) if _many() else model
+    if not _many():
+        return model
+    names = inspect.signature(DistributedDataParallel.__init__).parameters
+    switch = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # its older name
+    return DistributedDataParallel(model, **{switch: False})
 
 
 def _many() -> bool:

@@ -9,7 +9,7 @@ from torch import nn
 
 from visionkit.engine import checkpoint
 from visionkit.engine.cursor import Cursor, score
-from visionkit.engine.distributed import barrier, broadcast_object, is_main, world_size, wrap
+from visionkit.engine.distributed import barrier, broadcast_object, is_main, share_buffers, world_size, wrap
 from visionkit.engine.interrupt import Interrupt, Interrupted
 from visionkit.engine.phases import FitPhase, Phase, set_trainable, training_mode
 from visionkit.engine.precision import Precision, seed_everything
@@ -178,6 +178,7 @@ class Run:
         assert self.validate is not None
         cursor = self.cursor
         self.progress.pause()
+        share_buffers(self.model)
         self.model.eval()
         with torch.no_grad():
             metrics = broadcast_object(dict(self.validate(self.model, cursor.step) or {}))

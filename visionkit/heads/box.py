@@ -73,9 +73,9 @@ class BoxHead(nn.Module):
         Scores are thresholded before boxes are decoded: on most images that leaves a few per cent of the work.
         """
         logits, deltas = self(vectors)
-        count = proposals.scores.shape[1]
-        scores = logits.softmax(dim=1)[:, : self.num_classes].unflatten(0, (-1, count))  # (B, P, K)
-        deltas = deltas.unflatten(0, (-1, count))  # (B, P, K, 4)
+        shape = proposals.scores.shape  # (B, P)
+        scores = logits.softmax(dim=1)[:, : self.num_classes].unflatten(0, shape)  # (B, P, K)
+        deltas = deltas.unflatten(0, shape)  # (B, P, K, 4)
         found = []
         for i, size in enumerate(sizes):
             kept = (scores[i] > self.score_threshold) & proposals.valid[i, :, None]  # (P, K)

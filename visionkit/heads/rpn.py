@@ -35,5 +35,5 @@ class RPNHead(nn.Module):
             hidden = self.relu(self.conv(level))  # (B, C, h, w)
             logits.append(self.cls_logits(hidden).permute(0, 2, 3, 1).flatten(1).float())  # (B, h*w*A)
             delta = self.bbox_pred(hidden).permute(0, 2, 3, 1)  # (B, h, w, A*4)
-            deltas.append(delta.reshape(len(level), -1, 4).float())  # (B, h*w*A, 4)
+            deltas.append(delta.flatten(1).unflatten(1, (-1, 4)).float())  # (B, h*w*A, 4)
         return logits, deltas

@@ -15,6 +15,7 @@ from visionkit.heads.rpn import RPNHead
 from visionkit.models.encode import Pool
 from visionkit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalize
 from visionkit.models.propose import RPN
+from visionkit.models.ranges import check_ranges
 from visionkit.models.region_detector import RegionDetector
 from visionkit.models.sample import RegionSampler
 from visionkit.ops.anchors import caffe_anchors, cell_anchors
@@ -96,7 +97,10 @@ def faster_rcnn(
     """Faster R-CNN (Ren et al. 2015) on any backbone: C4 when its region stage is c4, FPN when it is a pyramid.
 
     Defaults are torchvision's for R50-FPN. `short` and `long` bound the sides of test images in pixels.
+
+    Raises ConfigError for a setting out of its range (`models.ranges`), or one that does not go with the backbone.
     """
+    check_ranges(locals())
     propose = rpn(
         backbone,
         anchor_sizes=anchor_sizes,

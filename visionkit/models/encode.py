@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone
+from visionkit.errors import ConfigError
 from visionkit.models.pixels import Normalize
 from visionkit.ops.roi_pool import assign_levels, roi_align, roi_pool
 from visionkit.structures import Batch
@@ -33,7 +34,7 @@ class Pool(nn.Module):
     ):
         super().__init__()
         if method == "pool" and len(backbone.region_stages) > 1:
-            raise ValueError("RoI pooling cuts regions from one stage; with several (FPN) use method='align'")
+            raise ConfigError("pooling=pool cuts regions from one stage; with several (FPN) use pooling=align.")
         self.backbone = backbone
         self.normalize = normalize
         self.method = method

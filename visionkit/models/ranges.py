@@ -1,0 +1,67 @@
+"""The ranges of a detector's settings: a mistyped one is named when the model is built, not in the middle of a run."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from visionkit.errors import ConfigError
+
+
+def _whole(value: Any, least: int = 1) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _number(value: Any, least: float = 0.0, most: float = math.inf) -> bool:
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    return real and math.isfinite(value) and least <= value <= most
+
+
+def _sides(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(_number(side) and side > 0 for side in value)
+
+
+def _pair(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(_whole(count) for count in value)
+
+
+def _lists(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_sides(sides) for sides in value)
+
+
+_COUNT = "a whole number of at least 1", _whole
+_PART = "a number from 0 to 1", lambda value: _number(value, 0.0, 1.0)
+_LENGTH = "a number of at least 0", _number
+_TOPS = "two whole numbers of at least 1, before and after NMS, such as [2000,1000]", _pair
+
+RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "short": _COUNT,
+    "long": _COUNT,
+    "anchor_sizes": ("null or a list of sizes for each proposal stage, such as [[32],[64]]", _lists),
+    "anchor_ratios": ("a list of numbers above 0", _sides),
+    "rpn_hidden": _COUNT,
+    "rpn_train_top": _TOPS,
+    "rpn_test_top": _TOPS,
+    "rpn_min_side": _LENGTH,
+    "rpn_samples": _COUNT,
+    "pooling": ("align or pool", lambda value: value in ("align", "pool")),
+    "regions": _COUNT,
+    "positive_fraction": _PART,
+    "box_beta": _LENGTH,
+    "score_threshold": _PART,
+    "nms_threshold": _PART,
+    "max_detections": _COUNT,
+}
+OPTIONAL = frozenset({"anchor_sizes", "rpn_hidden"})
+
+
+def check_ranges(settings: Mapping[str, Any]) -> None:
+    """ConfigError naming the first of the settings that is out of its range; names that are unknown here pass."""
+    for name, value in settings.items():
+        if name not in RANGES or (value is None and name in OPTIONAL):
+            continue
+        wanted, holds = RANGES[name]
+        if not holds(value):
+            raise ConfigError(f"{name}={value}: {name} has to be {wanted}.")
+    short, long = settings.get("short"), settings.get("long")
+    if short is not None and long is not None and short > long:
+        raise ConfigError(f"short={short} is more than long={long}: they bound the shorter and the longer side.")
