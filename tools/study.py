@@ -18,14 +18,14 @@ def study(config: Any) -> None:
 
     from visionkit.config import to_plain
     from visionkit.run_folder import usable_folder
-    from visionkit.study import markdown, members, rows, run
+    from visionkit.study import columns_of, markdown, members, rows, run
 
     plain = to_plain(config)["study"]
     folder = usable_folder(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}")
     found = members(plain, folder)
     for member in found:
         member.check_overrides()
-    columns = [str(column) for column in plain.get("columns") or ["AP"]]
+    columns, plotted = columns_of(plain)
     missing = [member for member in found if not member.finished]
     print(f"{len(found)} runs, {len(found) - len(missing)} finished; writing to {folder}", flush=True)
     for position, member in enumerate([] if config.only_table else missing, 1):
@@ -38,11 +38,10 @@ def study(config: Any) -> None:
     (folder / "table.md").write_text(text + "\n")
     content = [{"run": row.name, "seeds": row.seeds, **{c: row.cells[c][0] for c in columns}} for row in table]
     (folder / "table.json").write_text(json.dumps(content, indent=1) + "\n")
-    column = plain.get("plot") or columns[0]
-    if column in columns and any(row.cells[column][0] is not None for row in table):
+    if any(row.cells[plotted][0] is not None for row in table):
         from visionkit.viz.plots import plot_study
 
-        plot_study([row.name for row in table], [row.cells[column] for row in table], folder / "plot.png", column)
+        plot_study([row.name for row in table], [row.cells[plotted] for row in table], folder / "plot.png", plotted)
     print(text)
 
 

@@ -67,7 +67,7 @@ def train(config: Any) -> None:
         model,
         [phase],
         loader=lambda _: loader,
-        validate=lambda trained, step: evaluator.metrics(trained),
+        validate=lambda _, step: evaluator.metrics(model),  # the same model, without a wrapper
         monitor=config.evaluation.monitor,
         folder=folder,
         meta={"config": to_plain(config), "names": list(data.names)},

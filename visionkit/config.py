@@ -200,7 +200,7 @@ def _refuse_unknown_top_keys(config: DictConfig, config_name: str, config_dir: P
         if key not in known:
             near = difflib.get_close_matches(str(key), sorted(known), n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}."
-            raise ConfigError(f"unknown key {key} in the configuration; {hint}")
+            raise ConfigError(f"unknown key {key!s} in the configuration; {hint}")
 
 
 def _top_keys(name: str, config_dir: Path) -> set[str]:

@@ -15,7 +15,7 @@ from visionkit.data.source_images import Frame
 from visionkit.errors import ConfigError, DataError
 from visionkit.run_folder import usable_folder
 from visionkit.structures import Detections
-from visionkit.viz.draw import draw_detections
+from visionkit.viz.draw import draw_detections, legible_scale
 
 
 def records(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
@@ -31,9 +31,15 @@ def describe(name: str, found: Detections, names: Sequence[str], threshold: floa
 
 
 def _drawn(frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> np.ndarray:
+    """The picture with its boxes; a small one is enlarged, or the names would hide it."""
     kept = found.scores >= threshold
     return draw_detections(
-        frame.image, found.boxes[kept].numpy(), found.labels[kept].numpy(), found.scores[kept].numpy(), names=names
+        frame.image,
+        found.boxes[kept].numpy(),
+        found.labels[kept].numpy(),
+        found.scores[kept].numpy(),
+        names=names,
+        scale=legible_scale((frame.image.shape[0], frame.image.shape[1])),
     )
 
 

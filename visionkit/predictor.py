@@ -49,5 +49,5 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Predictor:
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ConfigError(f"{path} does not fit the model of its own configuration: {reason}") from None
-    model = model.to(device, memory_format=torch.channels_last).eval()
+    model.to(device).to(memory_format=torch.channels_last).eval()
     return Predictor(model, names, meta["config"])

@@ -4,6 +4,7 @@ Each run is a process of its own in a folder of its own (`<study>/<run>/seed<k>`
 on where it stopped: finished runs are kept, an unfinished one resumes from its checkpoint.
 """
 
+import difflib
 import json
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 from visionkit.errors import ConfigError, VisionKitError
 
+KEYS = ("name", "base", "runs", "seeds", "columns", "plot")
 OVERRIDES = "overrides.txt"
 TRAIN = Path(__file__).resolve().parents[1] / "tools" / "train.py"
 
@@ -49,20 +51,41 @@ class Member:
 
 
 def members(study: dict[str, Any], folder: Path) -> list[Member]:
-    """All runs of a study. ConfigError when a key is missing or of the wrong kind."""
+    """All runs of a study. ConfigError when a key is missing, unknown or of the wrong kind."""
+    for key in study:
+        if key not in KEYS:
+            near = difflib.get_close_matches(key, KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"a study has {', '.join(KEYS)}."
+            raise ConfigError(f"unknown key {key} of the study; {hint}")
     runs, seeds = study.get("runs"), study.get("seeds", [0])
     if not isinstance(runs, dict) or not runs:
         raise ConfigError("a study needs `runs`: a name and a list of overrides for each.")
     if not isinstance(seeds, list) or not all(isinstance(seed, int) for seed in seeds) or not seeds:
         raise ConfigError(f"a study's `seeds` is a list of whole numbers, not {seeds}.")
-    base = [str(word) for word in study.get("base") or []]
+    base = _overrides(study.get("base"), "base")
     found = []
     for name, overrides in runs.items():
-        words = [*base, *(str(word) for word in overrides or [])]
-        if any("=" not in word for word in words):
-            raise ConfigError(f"run {name} of the study: {words} is not a list of key=value.")
-        found += [Member(str(name), s, tuple(words), folder / str(name) / f"seed{s}") for s in seeds]
+        words = (*base, *_overrides(overrides, f"run {name}"))
+        found += [Member(str(name), seed, words, folder / str(name) / f"seed{seed}") for seed in dict.fromkeys(seeds)]
     return found
+
+
+def columns_of(study: dict[str, Any]) -> tuple[list[str], str]:
+    """The metrics to compare, and the one to plot. ConfigError when they are of the wrong kind."""
+    columns = study.get("columns") or ["AP"]
+    if not isinstance(columns, list) or not all(isinstance(column, str) for column in columns):
+        raise ConfigError(f"a study's `columns` is a list of metrics, such as [AP, AP50], not {columns}.")
+    plot = study.get("plot") or columns[0]
+    if plot not in columns:
+        raise ConfigError(f"a study's `plot` is one of its columns, {', '.join(columns)}, not {plot}.")
+    return columns, str(plot)
+
+
+def _overrides(words: Any, where: str) -> tuple[str, ...]:
+    words = [] if words is None else words
+    if not isinstance(words, list) or not all(isinstance(word, str) and "=" in word for word in words):
+        raise ConfigError(f"{where} of the study: {words} is not a list of key=value.")
+    return tuple(words)
 
 
 def run(member: Member) -> None:

@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 import torch
 
-from visionkit.data.transforms import RandomFlip, TrainResize, Unchanged, flip_horizontal, resize, resize_truth, uniform
+from visionkit.data.transforms import (
+    RandomFlip,
+    TrainResize,
+    Unchanged,
+    flip_horizontal,
+    flip_vertical,
+    resize,
+    resize_truth,
+    uniform,
+)
 from visionkit.structures import Sample, Truth
 
 
@@ -40,6 +49,12 @@ def test_flip_moves_everything() -> None:
 def test_flip_is_its_own_inverse_and_leaves_its_input_alone() -> None:
     original = sample()
     assert_same(flip_horizontal(flip_horizontal(original)), original)
+    assert_same(flip_vertical(flip_vertical(original)), original)
+    both = flip_vertical(flip_horizontal(original))
+    assert np.array_equal(both.image, original.image[::-1, ::-1])
+    height, width = original.image.shape[:2]
+    x1, y1, x2, y2 = original.truth.boxes.T
+    assert np.allclose(both.truth.boxes.T, (width - x2, height - y2, width - x1, height - y1))
     assert_same(original, sample())
 
 
@@ -58,6 +73,7 @@ def test_random_flip_follows_the_seed_alone() -> None:
     assert flips == [uniform(s, 1) < 0.3 for s in range(400)]
     assert_same(RandomFlip(0.0)(sample(seed=5)), sample())
     assert_same(RandomFlip(1.0)(sample(seed=5)), flip_horizontal(sample()))
+    assert_same(RandomFlip(0.0, 1.0)(sample(seed=5)), flip_vertical(sample()))
     assert Unchanged()(given := sample()) is given
 
 

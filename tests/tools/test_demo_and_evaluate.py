@@ -1,4 +1,4 @@
-"""One trained model through every door: training's own evaluation, evaluate, demo and `visionkit.load` agree exactly."""
+"""One trained model through every door: training's evaluation, evaluate, demo and `visionkit.load` agree exactly."""
 
 import json
 from pathlib import Path

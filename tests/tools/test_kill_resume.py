@@ -14,7 +14,7 @@ import pytest
 from tests.tools.train_process import TrainProcess, differing, processes_under, result_of, train, wait_for_the_end_of
 from visionkit.engine import checkpoint
 
-STEPS = 20
+STEPS = 30
 
 
 @dataclass
@@ -42,16 +42,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     train(folder, *run.settings(run.output))
     run.seconds = time.monotonic() - begin
     steps = [json.loads(line)["step"] for line in (run.output / "metrics.jsonl").open()]
-    assert steps == [1, 2, 3, 4, 5, 6, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14, 15, 16, 17, 18, 18, 19, 20, 20]
+    assert steps == sorted([*range(1, STEPS + 1), *range(6, STEPS + 1, 6)])  # an evaluation each epoch
     return run
 
 
 class Unfinished:
-    """Tells whether a checkpoint is being written now: its temporary file is new or has been touched."""
+    """Tells whether a checkpoint has been begun, and not completed, since this was made."""
 
     def __init__(self, output: Path) -> None:
         self._files = [output / "checkpoints" / f".{name}.pt.tmp" for name in ("last", "best")]
-        self._before = self._times()
+        self._before = self._times()  # earlier kills have left theirs
 
     def _times(self) -> list[int]:
         times = []
@@ -65,33 +65,30 @@ class Unfinished:
     def now(self) -> bool:
         return any(time and time != before for time, before in zip(self._times(), self._before, strict=True))
 
-    def left(self) -> bool:
-        return any(file.exists() for file in self._files)
-
 
 def kill_once(whole: Whole, folder: Path, moment: str, draw: random.Random, workers: int) -> tuple[bool, str]:
     """Starts, or goes on with, the run in `folder`, and ends it with kill -9. Whether it was alive, and when it was.
 
-    Moments: "step" some time after one to three more steps; "write" while a checkpoint is half on the disk; "any" from
+    Moments: "step" some time after one or two more steps; "write" while a checkpoint is half on the disk; "any" from
     the interpreter's start on.
     """
     output = folder / "run"
     unfinished = Unfinished(output)
     with TrainProcess(folder, *whole.settings(output, workers)) as process:
         if moment == "step":
-            more = draw.randint(1, 3)
+            more = draw.randint(1, 2)
             process.wait_until(lambda: process.steps_told() >= more)
-            time.sleep(draw.uniform(0, 0.4))
+            time.sleep(draw.uniform(0, 0.15))
         elif moment == "write":
             more = draw.randint(0, 4)  # else it would always be the first one
             process.wait_until(lambda: process.steps_told() >= more and unfinished.now(), pause=0.0005)
         else:
-            time.sleep(draw.uniform(0, 0.5 * whole.seconds))
+            time.sleep(draw.uniform(0, 0.3 * whole.seconds))
         readers = processes_under(process.popen.pid)
         process.popen.kill()
         killed = process.code() == -signal.SIGKILL
         wait_for_the_end_of(readers)
-        return killed, f"step {process.step()} {moment}{', half written' if unfinished.left() else ''}"
+        return killed, f"{moment} (step {process.step()}{', half written' if unfinished.now() else ''})"
 
 
 def interrupt_once(whole: Whole, folder: Path, number: signal.Signals, workers: int) -> None:
@@ -135,13 +132,15 @@ def test_killed_ten_times(whole: Whole, tmp_path: Path, workers: int) -> None:
     draw = random.Random(workers)
     moments = ["step"] * 5 + ["write"] * 4 + ["any"]
     draw.shuffle(moments)
-    kills = [kill_once(whole, tmp_path, moment, draw, workers) for moment in moments]
-    print(f"workers {workers}, killed at:", "; ".join(when for _, when in kills))
-    assert all(killed for killed, _ in kills), "the run ended before it was killed ten times"
-    assert any("half written" in when for _, when in kills)
+    kills = []
+    while len(kills) < 10:
+        moment = moments.pop() if moments else "any"  # a run that came to its end begins with its imports like others
+        killed, when = kill_once(whole, tmp_path, moment, draw, workers)
+        kills += [when] * killed
+    print(f"workers {workers}, killed at", "; ".join(kills))
+    assert any("half written" in when for when in kills)
     train(tmp_path, *whole.settings(tmp_path / "run", workers))
     assert differing(result_of(tmp_path / "run"), result_of(whole.output)) == []
-    assert (tmp_path / "run" / "command.txt").read_text().count("\n") >= 10
 
 
 @pytest.mark.slow

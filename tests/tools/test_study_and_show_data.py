@@ -27,7 +27,9 @@ def study(coco_tree, tmp_path):
         }
         path = tmp_path / "own/study/mine.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump({k: v for k, v in (content | changes).items() if v is not None}))
+        path.write_text(
+            yaml.safe_dump({k: v for k, v in (content | changes).items() if v is not None}, sort_keys=False)
+        )
         return ["--config-dir", str(tmp_path / "own"), "study=mine", f"output={tmp_path / 'study'}"]
 
     return write

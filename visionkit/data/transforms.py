@@ -14,7 +14,7 @@ from visionkit.ops.hashing import mix
 from visionkit.ops.resize import resize_image, resized_shape
 from visionkit.structures import Sample, Truth
 
-_FLIP, _SHORT = 1, 2  # streams: two draws from one seed must not be the same number
+_FLIP, _SHORT, _UPSIDE = 1, 2, 4  # streams: two draws from one seed must not be the same number
 
 
 def uniform(seed: int, stream: int) -> float:
@@ -31,16 +31,20 @@ class Unchanged:
 
 @dataclass(frozen=True)
 class RandomFlip:
-    """Mirrors left and right with probability `p`. Needs no albumentations, whose import costs seconds."""
+    """Mirrors left and right with probability `p`, up and down with probability `vertical` (for pictures without an
+    up, such as those of a microscope). Needs no albumentations, whose import costs seconds."""
 
     p: float = 0.5
+    vertical: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.p <= 1:
-            raise ValueError(f"p must be 0 ... 1, not {self.p}")
+        if not (0 <= self.p <= 1 and 0 <= self.vertical <= 1):
+            raise ValueError(f"p must be 0 ... 1 (and vertical too), not {self.p} and {self.vertical}")
 
     def __call__(self, sample: Sample) -> Sample:
-        return flip_horizontal(sample) if uniform(sample.seed, _FLIP) < self.p else sample
+        if uniform(sample.seed, _FLIP) < self.p:
+            sample = flip_horizontal(sample)
+        return flip_vertical(sample) if uniform(sample.seed, _UPSIDE) < self.vertical else sample
 
 
 @dataclass(frozen=True)
@@ -74,16 +78,26 @@ class TrainResize:
 
 
 def flip_horizontal(sample: Sample) -> Sample:
-    """The mirror image. Applied twice, the sample is as it was."""
-    width, truth = sample.image.shape[1], sample.truth
+    """Left and right changed over. Applied twice, the sample is as it was."""
+    return _flip(sample, axis=1)
+
+
+def flip_vertical(sample: Sample) -> Sample:
+    """Up and down changed over. Applied twice, the sample is as it was."""
+    return _flip(sample, axis=0)
+
+
+def _flip(sample: Sample, axis: int) -> Sample:
+    """Mirrored along an axis of the image, 0 = vertical."""
+    truth, side, columns = sample.truth, sample.image.shape[axis], [0, 2] if axis == 1 else [1, 3]
     turned = replace(
         truth,
-        boxes=_mirror(truth.boxes, width),
-        masks=None if truth.masks is None else np.ascontiguousarray(truth.masks[:, :, ::-1]),
-        semantic=None if truth.semantic is None else np.ascontiguousarray(truth.semantic[:, ::-1]),
+        boxes=_mirror(truth.boxes, side, columns),
+        masks=None if truth.masks is None else np.ascontiguousarray(np.flip(truth.masks, axis + 1)),
+        semantic=None if truth.semantic is None else np.ascontiguousarray(np.flip(truth.semantic, axis)),
     )
-    proposals = None if sample.proposals is None else _mirror(sample.proposals, width)
-    return replace(sample, image=np.ascontiguousarray(sample.image[:, ::-1]), truth=turned, proposals=proposals)
+    proposals = None if sample.proposals is None else _mirror(sample.proposals, side, columns)
+    return replace(sample, image=np.ascontiguousarray(np.flip(sample.image, axis)), truth=turned, proposals=proposals)
 
 
 def resize(sample: Sample, shape: tuple[int, int]) -> Sample:
@@ -111,9 +125,9 @@ def _scale(boxes: np.ndarray, size: tuple[int, ...], shape: tuple[int, int]) -> 
     return (boxes * factors).astype(np.float32)  # (N, 4)
 
 
-def _mirror(boxes: np.ndarray, width: int) -> np.ndarray:
+def _mirror(boxes: np.ndarray, side: int, columns: list[int]) -> np.ndarray:
     mirrored = boxes.copy()
-    mirrored[:, [0, 2]] = width - boxes[:, [2, 0]]
+    mirrored[:, columns] = side - boxes[:, columns[::-1]]
     return mirrored  # (N, 4)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.ops.boxes import clip, large_enough
-from visionkit.ops.deltas import decode, encode
+from visionkit.ops.deltas import Stds, decode, encode
 from visionkit.ops.losses import cross_entropy, smooth_l1, weighted_sum
 from visionkit.ops.nms import batched_nms
 from visionkit.ops.reduce import across_processes
@@ -29,7 +29,7 @@ class BoxHead(nn.Module):
         channels: int,
         num_classes: int,
         *,
-        stds: Sequence[float] = (0.1, 0.1, 0.2, 0.2),
+        stds: Stds = (0.1, 0.1, 0.2, 0.2),
         beta: float = 1 / 9,
         score_threshold: float = 0.05,
         nms_threshold: float = 0.5,
@@ -37,7 +37,7 @@ class BoxHead(nn.Module):
     ):
         super().__init__()
         self.num_classes = num_classes
-        self.stds = tuple(stds)
+        self.stds = stds
         self.beta = beta
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold

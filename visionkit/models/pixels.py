@@ -40,9 +40,9 @@ def batch_of(image: np.ndarray, resize: TestResize) -> Batch:
     """One RGB image (H, W, 3) uint8 -> a batch of one at the size of the network, on its canvas."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is an RGB array (H, W, 3) of uint8, not {image.shape} of {image.dtype}")
-    resized = torch.from_numpy(resize(image))  # (h, w, 3)
+    resized = resize(image)  # (h, w, 3)
     size, canvas = resized.shape[:2], resize.canvas(image.shape[:2])
-    pixels = resized.new_zeros(1, *canvas, 3)  # (1, H, W, 3): channels_last memory
+    pixels = np.zeros((1, *canvas, 3), np.uint8)  # (1, H, W, 3): channels_last memory
     pixels[0, : size[0], : size[1]] = resized
     zero = torch.zeros(1, dtype=torch.int64)
-    return Batch(pixels.permute(0, 3, 1, 2), torch.tensor([list(size)]), zero, zero)
+    return Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), torch.tensor([list(size)]), zero, zero)
