@@ -21,6 +21,7 @@ def train(config: Any) -> None:
         build_model,
         check_classes,
         check_phase,
+        compile_model,
         fit_settings,
         freeze_model,
         load_data,
@@ -53,6 +54,8 @@ def train(config: Any) -> None:
     loader = train_loader(config, data, model.resize)
     phase, sentence = single_phase(config, steps_of(config, loader))
     check_phase(phase, model, config, device)
+    if config.trainer.compile:
+        compile_model(model)
     evaluator = build_evaluator(config, data.val, config.trainer.workers)
     samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size())

@@ -52,6 +52,11 @@ def freeze_model(model: RegionDetector, upto: str | None) -> list[str]:
     return [] if upto is None else freeze(model.encode.backbone, upto)
 
 
+def compile_model(model: RegionDetector) -> None:
+    """torch.compile for the trunk (`trainer.compile`), whose shapes repeat; the rest sees changing numbers of boxes."""
+    model.encode.backbone.compile()
+
+
 def train_loader(config: Any, data: DetectionData, resize: TestResize) -> TrainLoader:
     """Training batches of this process: augmented, then resized by the rule of the test."""
     trainer = config.trainer

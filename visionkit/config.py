@@ -64,7 +64,7 @@ def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[Di
                     _leave("another process of this run has ended; its own message says why.", 1)
                 traceback.print_exc()
                 print("This is a bug in VisionKit: please report the lines above and the command.", file=sys.stderr)
-                sys.exit(1)
+                _end(1)
 
         return command
 
@@ -306,8 +306,18 @@ def _peer_lost(error: Exception) -> bool:
     return engine is not None and bool(engine.peer_lost(error))
 
 
+def _end(code: int) -> NoReturn:
+    """`sys.exit`; with several processes at once, since gloo's threads may abort an interpreter that winds down."""
+    engine = sys.modules.get("visionkit.engine.distributed")
+    if engine is not None and engine.world_size() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
 def _leave(sentence: str, code: int) -> NoReturn:
     if os.environ.get("VISIONKIT_TRACEBACK"):  # for the developer who wants to see where a sentence came from
         traceback.print_exc()
     print("error: " + re.sub(r"\s*\n\s*", " ", sentence.strip()), file=sys.stderr)
-    sys.exit(code)
+    _end(code)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from small_runs import NAMES, SMALL, files_below
+from small_runs import SMALL, files_below
 
 from visionkit.study import members, rows
 
@@ -148,9 +148,5 @@ def test_mosaic_follows_its_settings(tool, coco_tree, tmp_path):
     first = drawn("count=2")
     assert drawn("count=2") == first  # the same epoch, the same samples
     assert drawn("count=2", "split=val") != first
-    assert len({drawn("count=2", f"epoch={epoch}") for epoch in range(5)}) > 1  # flips are drawn anew
-    assert drawn("count=2", "augment=none", "epoch=0") == drawn("count=2", "augment=none", "epoch=3")
-
-
-def test_names_are_those_of_the_data(coco_tree):
-    assert tuple(category["name"] for category in coco_tree.train["categories"]) == NAMES
+    assert len({drawn("count=2", f"epoch={epoch}") for epoch in range(1, 4)} | {first}) > 1  # flips are drawn anew
+    assert drawn("count=2", "augment=none") == drawn("count=2", "augment=none", "epoch=3")

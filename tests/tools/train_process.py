@@ -16,7 +16,7 @@ CLONE = Path(__file__).resolve().parents[2]
 TINY = (
     *("experiment=quickstart", "data=scenes_tiny", "task.short=64", "task.long=96"),
     *("trainer.precision=fp32", "trainer.batch_size=4", "trainer.threads=1", "trainer.device=cpu"),
-    *("trainer.workers=0", "trainer.log_steps=1", "trainer.checkpoint_steps=3"),
+    *("trainer.workers=0", "trainer.log_steps=1", "trainer.checkpoint_steps=3", "trainer.evaluate_epochs=1"),
 )  # 24 training images: an epoch has 6 steps, and ends with an evaluation
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 LONGEST = 300.0  # seconds until a process that should have ended, or got somewhere, counts as hanging
@@ -86,7 +86,7 @@ class TrainProcess:
 
 
 def processes_under(pid: int) -> list[int]:
-    """Ids of the processes that this one has started and that live, in the order of their start. None when it has ended."""
+    """Ids of the living processes that this one has started, in the order of their start; none when it has ended."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except FileNotFoundError:

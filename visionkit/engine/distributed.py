@@ -1,6 +1,5 @@
 """Data parallelism as torchrun starts it. In a single process every function here is the identity or does nothing."""
 
-import atexit
 import inspect
 import os
 from collections.abc import Callable
@@ -29,12 +28,11 @@ def start(device: str) -> torch.device:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         # gloo beside nccl: small agreements among processes (stop? save?) then need no GPU synchronisation.
         dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
-        atexit.register(cleanup)  # after an error too: gloo's threads abort an interpreter that ends around them
     return chosen
 
 
 def cleanup() -> None:
-    """Leaves the process group."""
+    """Leaves the process group. Not called on errors: torchrun ends the other processes then."""
     if _many():
         dist.destroy_process_group()
 
@@ -149,7 +147,8 @@ def wrap(model: nn.Module) -> nn.Module:
         return model
     names = inspect.signature(DistributedDataParallel.__init__).parameters
     switch = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"  # its older name
-    return DistributedDataParallel(model, **{switch: False})
+    switches: dict[str, Any] = {switch: False}
+    return DistributedDataParallel(model, **switches)
 
 
 def _many() -> bool:
