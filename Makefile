@@ -41,7 +41,7 @@ check: setup ## style, types and floors
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-bench: setup ## side by side with torchvision, each printing a ratio: two minutes
+bench: setup ## operations and a training step beside torchvision's, the loader's memory: two minutes
 	@set -e; for name in ops faster_rcnn_step loader_memory; do \
 	  echo "== benchmarks/$$name.py"; OMP_WAIT_POLICY=passive $(PYTHON) benchmarks/$$name.py; done
 

@@ -41,6 +41,13 @@ def test_continued_folder_keeps_its_config_and_grows_its_history(tmp_path):
     assert (folder / "environment.txt").read_text().count("python: ") == 2
 
 
+def test_a_run_that_starts_over_states_its_own_config(tmp_path):
+    for seed in (1, 2):
+        config = from_plain({"output": str(tmp_path / "run"), "seed": seed})
+        folder = new_run_folder(config, starts_over=True)
+        assert yaml.safe_load((folder / "config.yaml").read_text())["seed"] == seed
+
+
 @pytest.mark.parametrize("output", ["file", "file/below"])
 def test_output_that_is_a_file(tmp_path, output):
     (tmp_path / "file").write_text("mine")

@@ -19,10 +19,13 @@ def demo(config: Any) -> None:
     from visionkit.data.source_images import frames, is_video, video_rate
     from visionkit.demo import PictureWriter, VideoWriter, describe, source_and_output
     from visionkit.engine.distributed import start
+    from visionkit.engine.precision import make_deterministic
     from visionkit.predictor import load
 
     source, output = source_and_output(config.source, config.output)
-    predictor = load(config.checkpoint, start(config.device))
+    device = start(config.device)
+    make_deterministic(cuda=device.type == "cuda")  # the kernels of the evaluation: its boxes, bit for bit
+    predictor = load(config.checkpoint, device)
     writer = VideoWriter(output, source, video_rate(source)) if is_video(source) else PictureWriter(output)
     count = 0
     with writer:

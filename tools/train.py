@@ -22,6 +22,7 @@ def train(config: Any) -> None:
         check_classes,
         check_phase,
         compile_model,
+        describe,
         fit_settings,
         freeze_model,
         load_data,
@@ -36,10 +37,16 @@ def train(config: Any) -> None:
     from visionkit.engine.precision import make_deterministic, seed_everything
     from visionkit.pictures import after_training, training_samples, write_image
     from visionkit.predictor import load
-    from visionkit.run_folder import new_run_folder
+    from visionkit.run_folder import log_lines, new_run_folder
 
     device = distributed.start(config.trainer.device)
-    say = print if distributed.is_main() else lambda *_: None
+    told: list[str] = []  # goes into log.txt, once there is a folder
+
+    def say(line: object) -> None:
+        told.append(str(line))
+        if distributed.is_main():
+            print(line, flush=True)
+
     if config.trainer.deterministic:
         make_deterministic(config.trainer.threads, cuda=device.type == "cuda")
     resume = resume_point(config)
@@ -51,18 +58,20 @@ def train(config: Any) -> None:
     seed_everything(config.seed)
     model = build_model(config, len(data.names), pretrained=resume is None)
     frozen = freeze_model(model, config.trainer.freeze)
-    loader = train_loader(config, data, model.resize)
+    loader = train_loader(config, data, model.resize, device)
     phase, sentence = single_phase(config, steps_of(config, loader))
     check_phase(phase, model, config, device)
     if config.trainer.compile:
         compile_model(model)
     evaluator = build_evaluator(config, data.val, config.trainer.workers)
     samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
-    folder = new_run_folder(config, distributed.rank(), distributed.world_size())
-    parameters = sum(p.numel() for p in model.parameters())
+    folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    say(f"{parameters:,} parameters, {len(frozen)} tensors frozen; {sentence}")
+    for line in (*describe(model, frozen), sentence):
+        say(line)
     say(f"writing to {folder}")
+    if distributed.is_main():
+        log_lines(folder, told)
     if samples is not None:
         write_image(folder / "samples" / "training.jpg", samples)
 

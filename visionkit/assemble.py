@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from visionkit.backbones.freeze import freeze
+from visionkit.backbones.norms import FrozenBatchNorm2d
 from visionkit.config import differences, instantiate, to_plain
 from visionkit.data.dataset import DetectionDataset
 from visionkit.data.index import DetectionIndex
@@ -21,9 +22,11 @@ from visionkit.engine.phases import Phase
 from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
 from visionkit.errors import ConfigError
-from visionkit.instantiate import refusals
+from visionkit.instantiate import only_from, refusals
 from visionkit.models.region_detector import RegionDetector
 from visionkit.ops.resize import TestResize
+
+MODEL_ROOMS = ("torch.nn", "visionkit.backbones", "visionkit.heads", "visionkit.models")
 
 
 def load_data(config: Any) -> DetectionData:
@@ -33,7 +36,12 @@ def load_data(config: Any) -> DetectionData:
 
 
 def build_model(config: Any, num_classes: int, pretrained: bool = True) -> RegionDetector:
-    """The model that a configuration describes. `pretrained=False` reads no weights file."""
+    """The model that a configuration describes. `pretrained=False` reads no weights file.
+
+    The configuration may be a stranger's: only networks are built from it.
+    """
+    for node in (config.backbone, config.task):
+        only_from(to_plain(node), MODEL_ROOMS)
     backbone = instantiate(config.backbone) if pretrained else instantiate(config.backbone, weights=None)
     with refusals("task"):
         model: RegionDetector = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
@@ -57,7 +65,19 @@ def compile_model(model: RegionDetector) -> None:
     model.encode.backbone.compile()
 
 
-def train_loader(config: Any, data: DetectionData, resize: TestResize) -> TrainLoader:
+def describe(model: RegionDetector, frozen: list[str]) -> list[str]:
+    """What a person should know of a model before it trains, in sentences."""
+    backbone = model.encode.backbone
+    report = backbone.innermost().load_report
+    lines = [f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(frozen)} tensors frozen"]
+    if report is not None:
+        lines.append(str(report))
+    elif any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules()):
+        lines.append("warning: frozen norms without weights normalise nothing; set backbone.weights or backbone.norm")
+    return lines
+
+
+def train_loader(config: Any, data: DetectionData, resize: TestResize, device: torch.device) -> TrainLoader:
     """Training batches of this process: augmented, then resized by the rule of the test."""
     trainer = config.trainer
     dataset = DetectionDataset(
@@ -72,7 +92,7 @@ def train_loader(config: Any, data: DetectionData, resize: TestResize) -> TrainL
         world=world_size(),
         accumulate=trainer.accumulate,
         multiple=resize.multiple,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=device.type == "cuda",
     )
 
 

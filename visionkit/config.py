@@ -10,6 +10,7 @@ sentence on standard error and the exit code of DESIGN.md; a bug keeps its trace
 """
 
 import difflib
+import errno
 import functools
 import os
 import re
@@ -34,6 +35,7 @@ from visionkit.settings import checked_settings
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 QUIET = ("hydra.output_subdir=null", "hydra.run.dir=.", "hydra/job_logging=none", "hydra/hydra_logging=none")
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 MAY_DIFFER = ("output", "resume", "experiment", "trainer.workers", "trainer.device", "trainer.log_steps")
 
 
@@ -60,6 +62,8 @@ def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[Di
             except KeyboardInterrupt:
                 _leave("interrupted", 130)
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
+                    _leave(f"cannot write {error.filename or 'a file'}: {error.strerror}.", 1)
                 if _peer_lost(error):
                     _leave("another process of this run has ended; its own message says why.", 1)
                 traceback.print_exc()

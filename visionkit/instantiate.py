@@ -114,11 +114,25 @@ def find_target(path: Any, name: str = "_target_") -> Callable[..., Any]:
     return found  # type: ignore[no-any-return]
 
 
-def _in_rooms(path: str) -> bool:
-    def inside(rooms: tuple[str, ...]) -> bool:
-        return any(path == room or path.startswith(room + ".") for room in rooms)
+def only_from(node: Any, rooms: tuple[str, ...], key: str = "") -> None:
+    """ConfigError when a target anywhere in a plain node is in none of these rooms."""
+    if isinstance(node, list | tuple):
+        for i, item in enumerate(node):
+            only_from(item, rooms, f"{key}[{i}]")
+    if isinstance(node, Mapping):
+        target = node.get("_target_")
+        if target is not None and not _inside(str(target), rooms):
+            raise ConfigError(f"{key or 'the configuration'}: _target_ {target!r} is no part of a model.")
+        for name, item in node.items():
+            only_from(item, rooms, f"{key}.{name}" if key else str(name))
 
-    return inside(ROOMS) and not inside(REFUSED)
+
+def _inside(path: str, rooms: tuple[str, ...]) -> bool:
+    return any(path == room or path.startswith(room + ".") for room in rooms)
+
+
+def _in_rooms(path: str) -> bool:
+    return _inside(path, ROOMS) and not _inside(path, REFUSED)
 
 
 def _split_module(parts: list[str]) -> tuple[Any, list[str]]:

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,13 @@ PACKAGES = ("torch", "torchvision", "numpy", "pillow", "opencv-python-headless",
 VARIABLES = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES", "CUBLAS_WORKSPACE_CONFIG", "WORLD_SIZE")
 
 
-def new_run_folder(config: Any, rank: int = 0, world: int = 1) -> Path:
+def new_run_folder(config: Any, rank: int = 0, world: int = 1, *, starts_over: bool = False) -> Path:
     """Makes the run's folder and writes its three files; call it when data and model have been built without error.
 
     The folder is `config.output`, or else `outputs/<experiment>/<time>`, new and chosen by rank 0, which tells the
     others through torch.distributed (initialised already where `world > 1`). In a folder that is continued,
-    config.yaml is kept and the two text files grow by one entry, so that the history stays readable.
+    config.yaml is kept (unless the run `starts_over`) and the two text files grow by one entry, so that the history
+    stays readable.
 
     Returns the absolute path. Raises ConfigError when the folder cannot be made or written.
     """
@@ -33,7 +35,7 @@ def new_run_folder(config: Any, rank: int = 0, world: int = 1) -> Path:
     if rank == 0:
         try:
             folder = str(_made(config))
-            _write(Path(folder), config)
+            _write(Path(folder), config, starts_over)
         except OSError as problem:
             error = f"output folder {folder or config.get('output')} cannot be written ({problem.strerror})."
     if world > 1:
@@ -55,6 +57,12 @@ def usable_folder(path: str | Path) -> Path:
     if not os.access(there, os.W_OK | os.X_OK):
         raise ConfigError(f"output folder {folder} cannot be written: no permission for {there}.")
     return folder
+
+
+def log_lines(folder: Path, lines: Sequence[str]) -> None:
+    """Appends to the run's log.txt."""
+    with (folder / "log.txt").open("a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
 
 
 def environment(root: Path = CLONE) -> str:
@@ -94,8 +102,8 @@ def _made(config: Any) -> Path:
     raise FileExistsError(17, "a hundred runs started in one second", str(parent))
 
 
-def _write(folder: Path, config: Any) -> None:
-    if not (folder / "config.yaml").exists():
+def _write(folder: Path, config: Any, starts_over: bool) -> None:
+    if starts_over or not (folder / "config.yaml").exists():
         unfinished = folder / "config.yaml.tmp"
         unfinished.write_text(to_yaml(config), encoding="utf-8")
         unfinished.replace(folder / "config.yaml")

@@ -24,6 +24,8 @@ class _OnDevice:
     """Moves every tensor field at once."""
 
     def to(self: _T, device: torch.device | str, non_blocking: bool = True) -> _T:
+        """To a GPU the copies are queued; to the CPU they are awaited, or the host would read them too early."""
+        non_blocking = non_blocking and torch.device(device).type != "cpu"
         moved = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
         moved = {k: v.to(device, non_blocking=non_blocking) for k, v in moved.items() if isinstance(v, Tensor)}
         return replace(self, **moved)  # type: ignore[type-var]

@@ -112,9 +112,9 @@ def test_frozen_norms_take_the_statistics_of_batch_norms(state, tmp_path):
     assert torch.equal(net.bn1.running_var, state["bn1.running_var"])
 
 
-def test_frozen_norms_without_weights_warn(caplog):
-    small(norm="frozen")
-    assert "frozen norms without weights" in caplog.text
+def test_the_report_stays_with_the_network(state, tmp_path):
+    assert small().load_report is None
+    assert "a.pth" in str(small(weights=str(save(state, tmp_path / "a.pth"))).load_report)
 
 
 def test_a_pyramid_passes_them_to_its_body(state, tmp_path):

@@ -67,9 +67,12 @@ def test_some_step_gives_one_process_no_objects(tree: Path) -> None:
     [("group", 0), pytest.param("frozen", 2, marks=pytest.mark.slow), pytest.param("group", 2, marks=pytest.mark.slow)],
 )
 def test_two_processes_equal_one_with_the_doubled_batch(tree: Path, tmp_path: Path, norm: str, workers: int) -> None:
-    """Batch norm in training mode would differ: each process normalises by its own images."""
+    """Batch norm in training mode would differ: each process normalises by its own images.
+
+    SGD, since AdamW makes rounding errors of small gradients as large as a step.
+    """
     one, two = tmp_path / "one", tmp_path / "two"
-    same = (f"backbone.norm={norm}", f"trainer.workers={workers}")
+    same = (f"backbone.norm={norm}", f"trainer.workers={workers}", "optim=sgd", "optim.lr=0.01", "schedule.warmup=2")
     alone = train(tmp_path / "printed one", *on(tree, one, "trainer.batch_size=4", *same))
     both = train(tmp_path / "printed two", *on(tree, two, "trainer.batch_size=2", *same), processes=2)
 
@@ -79,7 +82,7 @@ def test_two_processes_equal_one_with_the_doubled_batch(tree: Path, tmp_path: Pa
         for name, value in a.items():
             if isinstance(value, float):
                 assert b[name] == pytest.approx(value, rel=1e-5, abs=1e-9), (a["step"], name)
-                if name.startswith("loss"):
+                if name.startswith(("loss", "val_loss")):
                     worst = max(worst, abs(b[name] - value) / value)
             else:
                 assert b[name] == value, (a["step"], name)

@@ -36,6 +36,7 @@ class Backbone(nn.Module):
         weights_url: the published ImageNet weights of this network ("" where there are none); set by its builder.
         classifier_keys: prefixes of published keys that belong to `classifier(...)`, with the prefix they have there.
         dropped_keys: prefixes of published keys whose parts `drop_tail` removed.
+        load_report: what was loaded from a weights file (`pretrained.LoadReport`, one line as text); None without.
     """
 
     stages: dict[str, Stage]
@@ -50,6 +51,7 @@ class Backbone(nn.Module):
     weights_url: str = ""
     classifier_keys: Mapping[str, str] = MappingProxyType({})
     dropped_keys: tuple[str, ...] = ()
+    load_report: object | None = None
 
     @abstractmethod
     def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone
-from visionkit.backbones.norms import FrozenBatchNorm2d
 from visionkit.backbones.weights_file import fetch_weights, find_weights, read_weights
 from visionkit.errors import ConfigError
 
@@ -90,11 +89,9 @@ def load_weights(backbone: Backbone, source: str | Path, classifier: nn.Module |
 
 
 def initialise(backbone: B, weights: str | Path | None) -> B:
-    """Load `weights` if there are any; the last line of every builder."""
+    """Load `weights` if there are any, the report into `backbone.load_report`; the last line of every builder."""
     if weights is not None:
-        load_weights(backbone, weights)
-    elif any(isinstance(module, FrozenBatchNorm2d) for module in backbone.modules()):
-        log.warning("frozen norms without weights normalise nothing: a deep network may diverge; set backbone.weights")
+        backbone.load_report = load_weights(backbone, weights)
     return backbone
 
 

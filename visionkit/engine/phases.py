@@ -23,7 +23,9 @@ class Phase:
     trainable: Sequence[str] | Callable[[str, nn.Parameter], bool] | None = None
     """Prefixes of parameter names: of those trainable when the run began, these. A function (name, parameter) -> bool
     decides alone. None: all those trainable when the run began."""
-    losses: Collection[str] | None = None  # names of the losses that count; None = all
+    losses: Collection[str] | None = (
+        None  # names of those that count; each trainable part needs one of them; None = all
+    )
     weights_from: Callable[[nn.Module], None] | None = None  # called once, before the first step of the phase
 
 

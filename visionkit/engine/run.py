@@ -64,20 +64,23 @@ class Run:
             self.cursor = take_up(self.model, resume, resumed, [phase.name for phase in self.phases])
             if resume.resolve().parent == last.parent.resolve():
                 keep_bytes = resumed["metrics_bytes"]
-            if not best.exists():  # resumed into another folder: the best there is yet to come
-                self.cursor.best = None
+            if not best.exists() and self.cursor.phase < len(self.phases):
+                self.cursor.best = None  # resumed into another folder: the best there is yet to come
         barrier()  # nobody writes before all have read
         if is_main():
             last.parent.mkdir(parents=True, exist_ok=True)
             if resumed is None:
-                best.unlink(missing_ok=True)
-                last.unlink(missing_ok=True)
+                stale = [self.folder / "eval" / name for name in ("metrics.json", "predictions.json")]
+                for file in (best, last, *stale, *self.folder.glob("events.out.tfevents.*")):
+                    file.unlink(missing_ok=True)  # of an earlier run in this folder
         settings = self.settings
         self.recorder = Recorder(
             self.folder, keep_bytes=keep_bytes, step=self.cursor.step, tensorboard=settings.tensorboard
         )
         if resumed is None:
             self.save("last")  # a full disk or a wrong folder shows now, not after an epoch
+        elif self.cursor.phase == len(self.phases) and not best.exists():
+            self.save("best")  # a finished run, taken to another folder
 
     def notices(self, resumed: dict[str, Any] | None) -> None:
         """What is not as it was when the checkpoint was written, in sentences."""

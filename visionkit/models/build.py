@@ -42,6 +42,7 @@ def rpn(
         legacy_anchors: the nine anchors of the Caffe code on a single map of stride 16.
     """
     stages = [backbone.stages[name] for name in backbone.proposal_stages]
+    sizes_given = anchor_sizes is not None
     if anchor_sizes is None:
         anchor_sizes = [[8.0 * s.stride] for s in stages] if len(stages) > 1 else [[32, 64, 128, 256, 512]]
     if len(anchor_sizes) != len(stages):
@@ -50,6 +51,8 @@ def rpn(
             f"{', '.join(backbone.proposal_stages)}; give one list of sizes for each"
         )
     if legacy_anchors:
+        if sizes_given:
+            raise ConfigError("legacy_anchors come with their own sizes: leave anchor_sizes out")
         if len(stages) != 1 or stages[0].stride != 16:
             raise ConfigError("legacy_anchors need a single proposal stage of stride 16")
         # Inclusive pixels counted from 0, as the released models computed them, made continuous.
