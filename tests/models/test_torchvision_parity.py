@@ -57,7 +57,7 @@ def batch_of(pixels: torch.Tensor) -> Batch:
 
 def test_same_detections_on_twenty_images(pair):
     ours, theirs = pair
-    found = 0
+    found, worst = 0, [0.0, 0.0]
     for pixels in random_pixels(20, seed=1).split(2):
         mine = ours.detect(batch_of(pixels), [(HEIGHT, WIDTH)] * len(pixels))
         with torch.inference_mode():
@@ -68,6 +68,9 @@ def test_same_detections_on_twenty_images(pair):
             assert (a.boxes - b["boxes"]).abs().max() < 1e-3
             assert (a.scores - b["scores"]).abs().max() < 1e-5
             found += len(a.boxes)
+            worst[0] = max(worst[0], float((a.boxes - b["boxes"]).abs().max()))
+            worst[1] = max(worst[1], float((a.scores - b["scores"]).abs().max()))
+    print(f"{found} detections: boxes within {worst[0]:.1e} px, scores within {worst[1]:.1e}")  # shown by -s
     assert found > 200  # the test must have something to compare
 
 
@@ -133,10 +136,12 @@ def test_same_losses_and_gradients(pair, counts):
         assert torch.isclose(mine[name], other[theirs_name], rtol=1e-4, atol=1e-7), name
 
     grads = {n: p.grad for n, p in ours.named_parameters() if p.grad is not None}
-    compared = 0
+    compared, worst = 0, 0.0
     for name, parameter in theirs.named_parameters():
         (key, value), *_ = faster_rcnn_from_torchvision({name: parameter.grad}).items()
         error = (grads[key] - value).norm() / value.norm().clamp(min=1e-12)
         assert error < 1e-4, (name, float(error))
-        compared += 1
+        compared, worst = compared + 1, max(worst, float(error))
+    off = max(float((mine[n] - other[t]).abs() / other[t].abs().clamp(min=1e-9)) for n, t in names.items())
+    print(f"losses within {off:.1e}, gradients of {compared} tensors within {worst:.1e}")  # shown by -s
     assert compared == len(grads) > 60
