@@ -16,6 +16,8 @@ from visionkit.config import main
 @main("train")
 def train(config: Any) -> None:
     """Entry point: compose, build, loop, print."""
+    import time
+
     from visionkit.assemble import (
         build_evaluator,
         build_model,
@@ -75,6 +77,7 @@ def train(config: Any) -> None:
     if samples is not None:
         write_image(folder / "samples" / "training.jpg", samples)
 
+    start = time.perf_counter()
     result = fit(
         model,
         [phase],
@@ -86,13 +89,17 @@ def train(config: Any) -> None:
         settings=fit_settings(config, loader, device),
         resume=resume,
     )
+    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
     distributed.barrier()  # best.pt is complete
     best = load(folder / "checkpoints" / "best.pt", device)
     report = evaluator(best.model, folder / "eval")
     if report is not None:
         after_training(folder, data.val, best, report)
         say(report)
-        say(f"best checkpoint: step {result.best.get('step')}; everything is in {folder}")
+        say(
+            f"trained in {minutes} min {seconds} s, evaluations included; best checkpoint: step {result.best.get('step')}"
+        )
+        say(f"everything is in {folder}")
     distributed.cleanup()
 
 
