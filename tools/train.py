@@ -96,9 +96,7 @@ def train(config: Any) -> None:
     if report is not None:
         after_training(folder, data.val, best, report)
         say(report)
-        say(
-            f"trained in {minutes} min {seconds} s, evaluations included; best checkpoint: step {result.best.get('step')}"
-        )
+        say(f"trained in {minutes} min {seconds} s, evaluations included; best at step {result.best.get('step')}")
         say(f"everything is in {folder}")
     distributed.cleanup()
 
