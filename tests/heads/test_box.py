@@ -54,8 +54,8 @@ def test_detection_equals_a_plain_loop():
     torch.manual_seed(2)
     head = BoxHead(8, K, score_threshold=0.2, max_detections=6)
     with torch.no_grad():
-        head.cls_score.weight.mul_(100)
-        head.bbox_pred.weight.mul_(100)
+        head.cls_score.weight.normal_(std=1.0)
+        head.bbox_pred.weight.normal_(std=0.1)
     some = regions(20)
     proposals = Proposals(some.boxes[None], torch.ones(1, 20), (torch.arange(20) % 7 != 6)[None])
     vectors = torch.randn(20, 8)
