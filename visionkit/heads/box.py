@@ -44,8 +44,8 @@ class BoxHead(nn.Module):
         self.max_detections = max_detections
         self.cls_score = nn.Linear(channels, num_classes + 1)
         self.bbox_pred = nn.Linear(channels, num_classes * 4)
-        # torch's own start, as in torchvision. Fast R-CNN's (normal, 0.01 and 0.001) passes so little of the box loss on
-        # to the layers below that boxes come late in a schedule of a few hundred steps.
+        # torch's own start, as in torchvision. Fast R-CNN's (normal, 0.01 and 0.001) passes so little of the box loss
+        # on to the layers below that boxes come late in a schedule of a few hundred steps.
 
     def forward(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors (R, C) -> logits (R, K + 1) and deltas (R, K, 4), float32."""
