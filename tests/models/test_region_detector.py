@@ -118,8 +118,9 @@ def test_overfits_two_pictures(fpn, pooling):
     assert total.item() < (0.25 if fpn else 0.4) * first
     found = model.detect(batch, [(96, 128)] * 2)
     best = [d.boxes[d.scores > 0.5] for d in found]
-    assert iou(TWO.boxes[0], best[0]).amax(dim=1).min() > 0.6
-    assert iou(TWO.boxes[1, :1], best[1]).max() > 0.6
+    wanted = 0.6 if pooling == "align" else 0.4  # RoIPool rounds regions to whole cells, of 16 px here
+    assert iou(TWO.boxes[0], best[0]).amax(dim=1).min() > wanted
+    assert iou(TWO.boxes[1, :1], best[1]).max() > wanted
 
 
 def test_an_image_gives_the_same_boxes_alone_and_in_a_batch():

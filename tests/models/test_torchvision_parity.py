@@ -142,6 +142,6 @@ def test_same_losses_and_gradients(pair, counts):
         error = (grads[key] - value).norm() / value.norm().clamp(min=1e-12)
         assert error < 1e-4, (name, float(error))
         compared, worst = compared + 1, max(worst, float(error))
-    off = max(float((mine[n] - other[t]).abs() / other[t].abs().clamp(min=1e-9)) for n, t in names.items())
+    off = max(((mine[n] - other[t]).abs() / other[t].abs().clamp(min=1e-9)).item() for n, t in names.items())
     print(f"losses within {off:.1e}, gradients of {compared} tensors within {worst:.1e}")  # shown by -s
     assert compared == len(grads) > 60
