@@ -12,10 +12,12 @@ os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks t
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Results of torch on CPU repeat bit for bit for one thread count only."""
+def _one_thread_and_seed() -> None:
+    """Results of torch on CPU repeat bit for bit for one thread count only, and a test that draws random numbers draws
+    the same ones each time, in any order of the tests. VISIONKIT_TEST_SEED tries others."""
     if torch := sys.modules.get("torch"):
         torch.set_num_threads(1)
+        torch.manual_seed(int(os.environ.get("VISIONKIT_TEST_SEED", "0")))
 
 
 def _shared(variable: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.contracts.backbone import assert_is_backbone
+from visionkit.backbones.contract import assert_is_backbone
 from visionkit.backbones.fpn import FPN, TwoLayerTail, build_fpn
 from visionkit.backbones.resnet import basic_resnet, resnet18, resnet50
 from visionkit.backbones.vgg import VGG

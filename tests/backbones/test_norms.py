@@ -15,15 +15,17 @@ def random_batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 def test_frozen_equals_batch_norm_in_eval_with_its_gradient():
+    """In double precision: with a variance of nothing, x * scale + shift cancels, and single precision sees that."""
     norm, frozen = random_batch_norm(6), FrozenBatchNorm2d(6)
     frozen.load_state_dict(norm.state_dict())  # holds num_batches_tracked
-    x = torch.randn(2, 6, 5, 7, requires_grad=True)
+    norm, frozen = norm.double(), frozen.double()
+    x = torch.randn(2, 6, 5, 7, dtype=torch.float64, requires_grad=True)
     expected, found = norm(x), frozen.train()(x)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=2e-5)
+    torch.testing.assert_close(found, expected, atol=1e-9, rtol=1e-9)
     weight = torch.randn_like(x)
     (grad_expected,) = torch.autograd.grad((expected * weight).sum(), x)
     (grad_found,) = torch.autograd.grad((found * weight).sum(), x)
-    torch.testing.assert_close(grad_found, grad_expected, atol=1e-5, rtol=2e-5)
+    torch.testing.assert_close(grad_found, grad_expected, atol=1e-9, rtol=1e-9)
 
 
 def test_frozen_equals_torchvision():

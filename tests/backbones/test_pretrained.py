@@ -60,13 +60,13 @@ def test_loads_all_and_reports_the_classifier_as_unused(state, tmp_path, caplog)
 
 def test_loads_the_classifier_when_given(state, tmp_path):
     net = small()
-    classifier = net.classifier(7)
+    classifier = net.new_classifier(7)
     report = load_weights(net, save(state, tmp_path / "a.pth"), classifier)
-    torch.testing.assert_close(classifier.weight, state["fc.weight"])
+    torch.testing.assert_close(classifier.linear.weight, state["fc.weight"])
     assert report.classifier == ("fc.weight", "fc.bias")
     assert not report.unused
     with pytest.raises(ConfigError, match=r"a\.pth.*fc\.weight has shape \(7, 8\), this classifier's has \(9, 8\)"):
-        load_weights(net, tmp_path / "a.pth", net.classifier(9))
+        load_weights(net, tmp_path / "a.pth", net.new_classifier(9))
 
 
 @pytest.mark.parametrize(
@@ -280,13 +280,13 @@ def test_published_weights_give_torchvisions_logits(published, norm):
     from torchvision import models
 
     net = resnet.resnet18(norm=norm).eval()
-    classifier = net.classifier(1000)
+    classifier = net.new_classifier(1000)
     report = load_weights(net, published.name, classifier)
     assert not report.unused
     theirs = models.resnet18(weights=None).eval()
     theirs.load_state_dict(torch.load(published, weights_only=True), strict=False)
     images = torch.randn(2, 3, 224, 224)
-    logits = classifier(net.tail(net.pool(net(images, ("c4",))["c4"])))
+    logits = classifier(net.tail_maps(net.pool(net(images, ("c4",))["c4"])))
     torch.testing.assert_close(logits, theirs(images), atol=1e-4 if norm == "frozen" else 1e-5, rtol=1e-5)
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contracts.backbone import assert_is_backbone
 from visionkit.backbones import resnet
+from visionkit.backbones.contract import assert_is_backbone
 from visionkit.backbones.norms import FrozenBatchNorm2d
 from visionkit.errors import ConfigError
 
@@ -34,7 +34,7 @@ def test_keys_and_shapes_are_torchvisions(name):
     found = {key: value.shape for key, value in ours.state_dict().items()}
     assert list(found) == list(expected)
     assert found == expected
-    own = sum(p.numel() for p in ours.parameters()) + sum(p.numel() for p in ours.classifier(1000).parameters())
+    own = sum(p.numel() for p in ours.parameters()) + sum(p.numel() for p in ours.new_classifier(1000).parameters())
     assert own == sum(p.numel() for p in theirs.parameters())
 
 
@@ -44,16 +44,16 @@ def test_keys_and_shapes_are_torchvisions(name):
 def test_logits_equal_torchvisions(name, norm):
     theirs = torchvision_net(name)
     ours = getattr(resnet, name)(norm=norm).eval()
-    classifier = ours.classifier(1000)
+    classifier = ours.new_classifier(1000)
     state = theirs.state_dict()
-    classifier.load_state_dict({"weight": state.pop("fc.weight"), "bias": state.pop("fc.bias")})
+    classifier.linear.load_state_dict({"weight": state.pop("fc.weight"), "bias": state.pop("fc.bias")})
     ours.load_state_dict(state)
     images = torch.rand(1, 3, 224, 224)
     windows = ours.pool(ours(images, ("c4",))["c4"])  # (1, C, 14, 14)
     assert windows.shape[2:] == (ours.window, ours.window)
     expected = theirs(images)
     assert expected.std() > 0.01
-    torch.testing.assert_close(classifier(ours.tail(windows)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(classifier(ours.tail_maps(windows)), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from tests.contracts.backbone import assert_is_backbone
 from visionkit.backbones import vgg
+from visionkit.backbones.contract import assert_is_backbone
 
 DEPTHS = ("vgg11", "vgg13", "vgg16", "vgg19")
 NAMES = (*DEPTHS, *(f"{name}_bn" for name in DEPTHS))
@@ -32,7 +32,7 @@ def test_logits_equal_torchvisions(name):
 
     with torch.device("meta"):
         ours = getattr(vgg, name)()
-        classifier = ours.classifier(1000)
+        classifier = ours.new_classifier(1000)
         theirs = models.get_model(name, weights=None).eval()
     theirs = theirs.to_empty(device="cpu")
     for tensor in theirs.state_dict().values():  # variance kept from layer to layer, biases and statistics not trivial
@@ -42,14 +42,14 @@ def test_logits_equal_torchvisions(name):
             nn.init.uniform_(tensor, 0.9, 1.1)
     state = theirs.state_dict()
     fc = {key: state.pop(f"classifier.6.{key}") for key in ("weight", "bias")}
-    classifier.load_state_dict(fc, assign=True)
+    classifier.linear.load_state_dict(fc, assign=True)
     ours.load_state_dict(state, assign=True)  # the same memory: a VGG has half a gigabyte
     images = torch.rand(1, 3, 224, 224)
     windows = ours.eval().pool(ours(images, ("c5",))["c5"])
     assert windows.shape == (1, 512, 7, 7)
     expected = theirs(images)
     assert 0.01 < expected.std() < 1000
-    torch.testing.assert_close(classifier(ours.tail(windows)), expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(classifier(ours.tail_maps(windows)), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["none", "batch", "frozen", "group"])
@@ -70,7 +70,7 @@ def test_stages_of_every_depth_on_small_images(depth):
         maps = net(torch.rand(1, 3, 64, 64), tuple(net.stages))
     for name, stage in net.stages.items():
         assert maps[name].shape == (1, stage.channels, 64 // stage.stride, 64 // stage.stride)
-    assert isinstance(net.features[net.ends["c5"]], nn.MaxPool2d)
+    assert isinstance(net.parts()["pool5"][0], nn.MaxPool2d)
 
 
 def test_pools_follow_their_stages():
@@ -82,9 +82,9 @@ def test_pools_follow_their_stages():
 
 def test_initial_weights():
     net = narrow()
-    assert net.classifier(4).weight.abs().max() < 0.1
-    assert net.fc[0].weight.std().item() == pytest.approx(0.01, rel=0.1)
-    assert not net.fc[0].bias.any()
+    assert net.new_classifier(4).linear.weight.abs().max() < 0.1
+    assert net.classifier[0].weight.std().item() == pytest.approx(0.01, rel=0.1)
+    assert not net.classifier[0].bias.any()
 
 
 def test_drop_tail_leaves_what_the_names_need():

@@ -1,5 +1,6 @@
-"""Running a trunk that is a chain of parts, no further than asked; and fully connected layers over whole maps."""
+"""Running a trunk that is a chain of parts, no further than asked; fully connected layers over whole maps; a head."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch.nn.functional as F
@@ -47,3 +48,14 @@ def linear_as_conv(linear: nn.Linear, maps: Tensor, window: int) -> Tensor:
     """
     kernel = linear.weight.view(linear.out_features, -1, window, window)  # (out, C, window, window)
     return F.conv2d(maps, kernel, linear.bias)
+
+
+def linear_classifier(channels: int, num_classes: int, dropout: float = 0.0) -> nn.Sequential:
+    """Mean over positions, dropout, one linear layer: maps (R, channels, h, w) -> logits (R, num_classes).
+
+    The layer is called `linear`. A mean of class scores and the class scores of a mean are the same.
+    """
+    layers: dict[str, nn.Module] = {"mean": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(1)}
+    if dropout:
+        layers["dropout"] = nn.Dropout(dropout)
+    return nn.Sequential(OrderedDict(layers, linear=nn.Linear(channels, num_classes)))

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone, Stage
-from visionkit.backbones.chain import last_stage, linear_as_conv, require_stages
+from visionkit.backbones.chain import last_stage, linear_as_conv, linear_classifier, require_stages
 from visionkit.errors import ConfigError
 
 
@@ -91,7 +91,7 @@ class FPN(Backbone):
             self.stages[self.extra] = Stage(channels, 2 * body.stages[names[-1]].stride)
             self.proposal_stages = (*self.region_stages, self.extra)
         self.window, self.out_channels = int(tail.window), int(tail.out_channels)  # type: ignore[arg-type]
-        self.color, self.min_size = body.color, body.min_size
+        self.color, self.mean, self.std, self.min_size = body.color, body.mean, body.std, body.min_size
 
     def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         require_stages(names, self.stages)
@@ -126,9 +126,8 @@ class FPN(Backbone):
     def dense_tail(self, region_map: Tensor) -> Tensor:
         return self.box_tail.dense(region_map)  # type: ignore[operator]  # (B, out_channels, h - window + 1, w - window + 1)
 
-    def classifier(self, num_classes: int) -> nn.Linear:
-        """On the tail's vectors: (R, out_channels) -> logits (R, num_classes)."""
-        return nn.Linear(self.out_channels, num_classes)
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        return linear_classifier(self.out_channels, num_classes)
 
     def innermost(self) -> Backbone:
         return self.body.innermost()

@@ -38,7 +38,12 @@ class LoadReport:
         return line
 
 
-def load_weights(backbone: Backbone, source: str | Path, classifier: nn.Module | None = None) -> LoadReport:
+def load_weights(
+    backbone: Backbone,
+    source: str | Path,
+    classifier: nn.Module | None = None,
+    aux_classifiers: nn.ModuleDict | None = None,
+) -> LoadReport:
     """Load a classification network's weights into a backbone, or into the body of a neck.
 
     Args:
@@ -47,8 +52,10 @@ def load_weights(backbone: Backbone, source: str | Path, classifier: nn.Module |
         source: "imagenet" for the published file, else a .pth, .pt, .th or .safetensors file, looked up as given and
             then under the folder VISIONKIT_WEIGHTS. Tensors may lie under "state_dict" or "model", and every key may
             begin with "module.".
-        classifier: what `backbone.classifier(...)` gave, loaded as strictly from the file's classifier keys. Without
-            it those keys are reported as unused, as are those of a tail that a neck dropped. No other key may be left.
+        classifier: what `backbone.new_classifier(...)` gave, loaded as strictly from the file's classifier keys.
+            Without it those keys are reported as unused, as are those of a tail that a neck dropped. No other key may
+            be left.
+        aux_classifiers: what `backbone.new_aux_classifiers(...)` gave, likewise.
 
     Raises:
         ConfigError: no such file, a broken one, or one that does not fit. Nothing has been changed then.
@@ -64,13 +71,13 @@ def load_weights(backbone: Backbone, source: str | Path, classifier: nn.Module |
 
     wanted = dict(network.state_dict(keep_vars=True))
     heads: dict[str, Tensor] = {}
-    if classifier is not None:
-        own = classifier.state_dict(keep_vars=True)
-        for published, ours in network.classifier_keys.items():
+    for head, names in ((classifier, network.classifier_keys), (aux_classifiers, network.aux_keys)):
+        own = {} if head is None else head.state_dict(keep_vars=True)
+        for published, ours in names.items():
             heads |= {published + key.removeprefix(ours): own[key] for key in own if key.startswith(ours)}
     _require_fit(path, tensors, wanted, type(network).__name__)
     _require_fit(path, tensors, heads, "classifier")
-    known = tuple(network.classifier_keys) + network.dropped_keys
+    known = (*network.classifier_keys, *network.aux_keys, *network.dropped_keys)
     left = [key for key in tensors if key not in wanted and key not in heads and not key.endswith(COUNTER)]
     unexpected = [key for key in left if not key.startswith(known)]
     if unexpected:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from visionkit.backbones import imagenet
 from visionkit.backbones.base import Backbone, Stage
-from visionkit.backbones.chain import last_stage, run_chain
+from visionkit.backbones.chain import linear_classifier
 from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.pretrained import initialise
 
@@ -94,7 +94,7 @@ class ResNet(Backbone):
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, sec. 5.1).
     """
 
-    classifier_keys = {"fc.": ""}
+    classifier_keys = {"fc.": "linear."}
 
     def __init__(
         self,
@@ -121,6 +121,8 @@ class ResNet(Backbone):
         self.layer1, self.layer2, self.layer3, self.layer4 = groups
 
         self.stages = {"c1": Stage(widths[0], 2)} | {f"c{i + 2}": Stage(outs[i], 4 << i) for i in range(4)}
+        self.paths = {"c1": ("conv1", "bn1", "relu"), "c2": ("maxpool", "layer1")}
+        self.paths |= {f"c{level + 1}": (f"layer{level}",) for level in (2, 3, 4)}
         self.region_stages = self.proposal_stages = ("c4",)
         self.window = 14
         self.out_channels = outs[3]
@@ -141,29 +143,11 @@ class ResNet(Backbone):
             ):
                 nn.init.zeros_(module.last_norm.weight)
 
-    def parts(self) -> dict[str, tuple[nn.Module, ...]]:
-        parts: dict[str, tuple[nn.Module, ...]] = {"c1": (self.conv1, self.bn1, self.relu)}
-        for level in range(1, len(self.stages)):
-            group = getattr(self, f"layer{level}")
-            parts[f"c{level + 1}"] = (self.maxpool, group) if level == 1 else (group,)
-        return parts
-
-    def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        return run_chain(self.parts(), images, names)
-
     def tail_maps(self, windows: Tensor) -> Tensor:
         return self.layer4(windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))
 
-    def classifier(self, num_classes: int) -> nn.Linear:
-        """On the tail's vectors: (R, out_channels) -> logits (R, num_classes)."""
-        return nn.Linear(self.out_channels, num_classes)
-
-    def drop_tail(self, names: Sequence[str]) -> None:
-        stages = tuple(self.stages)
-        for level in range(last_stage(names, stages) + 1, len(stages)):
-            delattr(self, f"layer{level}")
-            del self.stages[f"c{level + 1}"]
-            self.dropped_keys = (*self.dropped_keys, f"layer{level}.")
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        return linear_classifier(self.out_channels, num_classes)
 
 
 def _published(name: str, net: ResNet, weights: str | None) -> ResNet:

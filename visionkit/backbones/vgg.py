@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from visionkit.backbones import imagenet
 from visionkit.backbones.base import Backbone, Stage
-from visionkit.backbones.chain import last_stage, linear_as_conv, run_chain
+from visionkit.backbones.chain import linear_as_conv, linear_classifier
 from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.pretrained import initialise
 
@@ -31,7 +31,7 @@ class VGG(Backbone):
         hidden: length of fc6 and fc7.
     """
 
-    classifier_keys = {"classifier.6.": ""}
+    classifier_keys = {"classifier.6.": "linear."}
     dense_exact = True
 
     def __init__(
@@ -45,10 +45,10 @@ class VGG(Backbone):
         super().__init__()
         make_norm = norm_layer(norm)
         layers: list[nn.Module] = []
-        self.ends: dict[str, int] = {}  # stage -> how many of `features` lead to it
-        self.stages = {}
+        self.stages, self.paths = {}, {}
         channels = 3
         for level, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            first = len(layers)
             for _ in range(depth):
                 layers.append(nn.Conv2d(channels, width, 3, padding=1))
                 if norm != "none":
@@ -56,18 +56,16 @@ class VGG(Backbone):
                 layers.append(nn.ReLU(inplace=True))
                 channels = width
             self.stages[f"c{level + 1}"] = Stage(width, 1 << level)
-            self.ends[f"c{level + 1}"] = len(layers)
+            self.paths[f"c{level + 1}"] = tuple(f"features.{i}" for i in range(first, len(layers)))
             layers.append(nn.MaxPool2d(2, stride=2))
             self.stages[f"pool{level + 1}"] = Stage(width, 2 << level)
-            self.ends[f"pool{level + 1}"] = len(layers)
+            self.paths[f"pool{level + 1}"] = (f"features.{len(layers) - 1}",)
         self.features = nn.Sequential(*layers)
         self.region_stages = self.proposal_stages = ("c5",)
         self.window = 7
         self.out_channels = hidden
         self.dense_stride = 2  # the last max pool
-        # The published keys want a child called "classifier", which the method of that name hides as an attribute:
-        # reach it through `fc`.
-        self.classifier = nn.Sequential(  # type: ignore[method-assign]
+        self.classifier = nn.Sequential(  # fc6 and fc7, under the name of the published keys
             nn.Linear(channels * self.window**2, hidden),
             nn.ReLU(inplace=True),
             nn.Dropout(dropout),
@@ -76,13 +74,6 @@ class VGG(Backbone):
             nn.Dropout(dropout),
         )
         self._initialise()
-
-    @property
-    def fc(self) -> nn.Sequential:
-        """fc6 and fc7, each with its ReLU and dropout."""
-        tail = self._modules["classifier"]
-        assert isinstance(tail, nn.Sequential)
-        return tail
 
     def _initialise(self) -> None:
         """As torchvision: He's for convolutions, a normal of deviation 0.01 for the fully connected layers."""
@@ -93,52 +84,37 @@ class VGG(Backbone):
             elif isinstance(module, nn.Linear):
                 _initialise_linear(module)
 
-    def parts(self) -> dict[str, tuple[nn.Module, ...]]:
-        layers, start, parts = tuple(self.features), 0, {}
-        for name in self.stages:
-            parts[name] = layers[start : self.ends[name]]
-            start = self.ends[name]
-        return parts
-
-    def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
-        return run_chain(self.parts(), images, names)
-
     def pool(self, region_map: Tensor) -> Tensor:
         return F.adaptive_avg_pool2d(F.max_pool2d(region_map, 2), self.window)  # (B, 512, 7, 7)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        return self.fc(windows.flatten(1))[:, :, None, None]  # (R, hidden, 1, 1)
+        return self.classifier(windows.flatten(1))[:, :, None, None]  # (R, hidden, 1, 1)
 
     def reduce(self, maps: Tensor) -> Tensor:
         return maps.flatten(1)  # (R, hidden)
 
+    @property
+    def dense_window(self) -> int:
+        return 2 * self.window
+
     def dense_tail(self, region_map: Tensor) -> Tensor:
         """Max pool, then fc6 and fc7 as convolutions; wants a map of at least 14 x 14 cells."""
-        fc6, relu6, drop6, fc7, relu7, drop7 = self.fc
+        fc6, relu6, drop6, fc7, relu7, drop7 = self.classifier
         assert isinstance(fc6, nn.Linear) and isinstance(fc7, nn.Linear)
         x = F.max_pool2d(region_map, 2)  # (B, 512, h / 2, w / 2)
         x = drop6(relu6(linear_as_conv(fc6, x, self.window)))  # (B, hidden, h / 2 - 6, w / 2 - 6)
         return drop7(relu7(linear_as_conv(fc7, x, 1)))
 
-    def classifier(self, num_classes: int) -> nn.Linear:
-        """On the tail's vectors: (R, hidden) -> logits (R, num_classes)."""
-        return _initialise_linear(nn.Linear(self.out_channels, num_classes))
-
-    def drop_tail(self, names: Sequence[str]) -> None:
-        known = tuple(self.stages)
-        last = last_stage(names, known)
-        end = self.ends[known[last]]
-        dropped = [f"features.{i}." for i in range(end, len(self.features))]
-        self.dropped_keys = (*self.dropped_keys, "classifier.", *dropped)
-        del self.features[end:]
-        del self._modules["classifier"]
-        self.stages = {name: self.stages[name] for name in known[: last + 1]}
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        head = linear_classifier(self.out_channels, num_classes)
+        _initialise_linear(head.get_submodule("linear"))
+        return head
 
 
-def _initialise_linear(linear: nn.Linear) -> nn.Linear:
+def _initialise_linear(linear: nn.Module) -> None:
+    assert isinstance(linear, nn.Linear)
     nn.init.normal_(linear.weight, 0, 0.01)
     nn.init.zeros_(linear.bias)
-    return linear
 
 
 def _published(name: str, depths: Sequence[int], weights: str | None, norm: str, dropout: float) -> VGG:

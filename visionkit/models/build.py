@@ -13,7 +13,7 @@ from visionkit.errors import ConfigError
 from visionkit.heads.box import BoxHead
 from visionkit.heads.rpn import RPNHead
 from visionkit.models.encode import Pool
-from visionkit.models.pixels import IMAGENET_MEAN, IMAGENET_STD, Normalize
+from visionkit.models.pixels import Normalize
 from visionkit.models.propose import RPN
 from visionkit.models.ranges import check_ranges
 from visionkit.models.region_detector import RegionDetector
@@ -94,8 +94,6 @@ def faster_rcnn(
     score_threshold: float = 0.05,
     nms_threshold: float = 0.5,
     max_detections: int = 100,
-    mean: Sequence[float] = IMAGENET_MEAN,
-    std: Sequence[float] = IMAGENET_STD,
 ) -> RegionDetector:
     """Faster R-CNN (Ren et al. 2015) on any backbone: C4 when its region stage is c4, FPN when it is a pyramid.
 
@@ -123,6 +121,6 @@ def faster_rcnn(
         nms_threshold=nms_threshold,
         max_detections=max_detections,
     )
-    encode = Pool(backbone, Normalize(mean, std), method=pooling)
+    encode = Pool(backbone, Normalize(backbone.mean, backbone.std), method=pooling)
     sample = RegionSampler(num_classes, regions, positive_fraction)
     return RegionDetector(propose, encode, sample, head, TestResize(short, long))

@@ -6,17 +6,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visionkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from visionkit.ops.resize import TestResize
 from visionkit.structures import Batch
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+GRAY = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow and OpenCV have it
 
 
 class Normalize(nn.Module):
     """(x / 255 - mean) / std, then zeros in the padding: mean and std are buffers and travel with the weights.
 
-    Zero after normalisation is what a padded convolution adds at the border, so the padding is neutral.
+    Zero after normalisation is what a padded convolution adds at the border, so the padding is neutral. With one mean
+    and one std (a backbone whose `color` is gray) the image is made gray first.
     """
 
     mean: Tensor
@@ -24,12 +25,16 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: Sequence[float] = IMAGENET_MEAN, std: Sequence[float] = IMAGENET_STD):
         super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Pixels (B, 3, H, W) uint8 -> (B, 3, H, W) float32."""
-        images = (batch.pixels.to(self.mean.dtype) / 255 - self.mean) / self.std  # (B, 3, H, W)
+        """Pixels (B, 3, H, W) uint8 -> (B, 3, H, W) float32, or (B, 1, H, W) for a gray network."""
+        pixels = batch.pixels.to(self.mean.dtype)  # (B, 3, H, W)
+        if self.mean.shape[1] == 1:
+            red, green, blue = (weight * pixels[:, i : i + 1] for i, weight in enumerate(GRAY))
+            pixels = red + green + blue  # (B, 1, H, W)
+        images = (pixels / 255 - self.mean) / self.std
         height, width = images.shape[-2:]
         rows = torch.arange(height, device=images.device)[None, :] < batch.sizes[:, :1]  # (B, H)
         columns = torch.arange(width, device=images.device)[None, :] < batch.sizes[:, 1:]  # (B, W)
