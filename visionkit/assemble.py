@@ -2,19 +2,20 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from visionkit.backbones.freeze import freeze
 from visionkit.backbones.norms import FrozenBatchNorm2d
 from visionkit.config import differences, instantiate, to_plain
+from visionkit.data.classification import LabelledDataset
 from visionkit.data.dataset import DetectionDataset
 from visionkit.data.index import DetectionIndex
+from visionkit.data.labelled import LabelledData, LabelledIndex
 from visionkit.data.loaders import TrainLoader
 from visionkit.data.sources import DetectionData
 from visionkit.data.transforms import TrainResize
-from visionkit.detection import DetectionEvaluator
 from visionkit.engine import checkpoint
 from visionkit.engine.distributed import broadcast_object, main_first, rank, world_size
 from visionkit.engine.optim import linear_scale, parameter_groups
@@ -22,20 +23,35 @@ from visionkit.engine.phases import Phase
 from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
 from visionkit.errors import ConfigError
+from visionkit.evaluation.report import Report
 from visionkit.instantiate import only_from, refusals
+from visionkit.models.classifier import Classifier
 from visionkit.models.region_detector import RegionDetector
+from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
+
+Model = RegionDetector | Classifier
+Data = DetectionData | LabelledData
+
+
+class Evaluator(Protocol):
+    """Measures a model of its task on a split; see `DetectionEvaluator` and `ClassificationEvaluator`."""
+
+    def __call__(self, model: Any, folder: Path | None = None) -> Report | None: ...
+
+    def metrics(self, model: Any) -> dict[str, float | None]: ...
+
 
 MODEL_ROOMS = ("torch.nn", "visionkit.backbones", "visionkit.heads", "visionkit.models")
 
 
-def load_data(config: Any) -> DetectionData:
+def load_data(config: Any) -> Data:
     """The data set; rank 0 first, since it may have to be generated."""
-    data: DetectionData = main_first(lambda: instantiate(config.data))
+    data: Data = main_first(lambda: instantiate(config.data))
     return data
 
 
-def build_model(config: Any, num_classes: int, pretrained: bool = True) -> RegionDetector:
+def build_model(config: Any, num_classes: int, pretrained: bool = True) -> Model:
     """The model that a configuration describes. `pretrained=False` reads no weights file.
 
     The configuration may be a stranger's: only networks are built from it.
@@ -44,30 +60,30 @@ def build_model(config: Any, num_classes: int, pretrained: bool = True) -> Regio
         only_from(to_plain(node), MODEL_ROOMS)
     backbone = instantiate(config.backbone) if pretrained else instantiate(config.backbone, weights=None)
     with refusals("task"):
-        model: RegionDetector = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
+        model: Model = instantiate(config.task)(backbone=backbone, num_classes=num_classes)
     return model
 
 
-def build_evaluator(config: Any, index: DetectionIndex, workers: int) -> DetectionEvaluator:
+def build_evaluator(config: Any, index: DetectionIndex | LabelledIndex, workers: int) -> Evaluator:
     """Measures on `index` as the group `evaluation` says."""
     with refusals("evaluation"):
-        evaluator: DetectionEvaluator = instantiate(config.evaluation)(index=index, workers=workers)
+        evaluator: Evaluator = instantiate(config.evaluation)(index=index, workers=workers)
     return evaluator
 
 
-def freeze_model(model: RegionDetector, upto: str | None) -> list[str]:
+def freeze_model(model: Model, upto: str | None) -> list[str]:
     """Freezes the trunk up to a stage (`trainer.freeze`); the names of the frozen parameters."""
-    return [] if upto is None else freeze(model.encode.backbone, upto)
+    return [] if upto is None else freeze(model.backbone, upto)
 
 
-def compile_model(model: RegionDetector) -> None:
+def compile_model(model: Model) -> None:
     """torch.compile for the trunk (`trainer.compile`), whose shapes repeat; the rest sees changing numbers of boxes."""
-    model.encode.backbone.compile()
+    model.backbone.compile()
 
 
-def describe(model: RegionDetector, frozen: list[str]) -> list[str]:
+def describe(model: Model, frozen: list[str]) -> list[str]:
     """What a person should know of a model before it trains, in sentences."""
-    backbone = model.encode.backbone
+    backbone = model.backbone
     report = backbone.innermost().load_report
     lines = [f"{sum(p.numel() for p in model.parameters()):,} parameters, {len(frozen)} tensors frozen"]
     if report is not None:
@@ -77,21 +93,35 @@ def describe(model: RegionDetector, frozen: list[str]) -> list[str]:
     return lines
 
 
-def train_loader(config: Any, data: DetectionData, resize: TestResize, device: torch.device) -> TrainLoader:
-    """Training batches of this process: augmented, then resized by the rule of the test."""
-    trainer = config.trainer
-    dataset = DetectionDataset(
-        data.train, instantiate(config.augment), TrainResize(resize.short, resize.long), config.seed
+def train_dataset(
+    config: Any, data: Data, resize: TestResize | CenterCrop, split: str = "train"
+) -> DetectionDataset | LabelledDataset:
+    """A split with the run's augmentation, brought to size by the rule of the test."""
+    augment, index = instantiate(config.augment), data.train if split == "train" else data.val
+    if isinstance(index, LabelledIndex) and isinstance(resize, CenterCrop):
+        return LabelledDataset(index, augment, resize, config.seed)
+    if isinstance(index, DetectionIndex) and isinstance(resize, TestResize):
+        return DetectionDataset(index, augment, TrainResize(resize.short, resize.long), config.seed)
+    wanted, found = ("one class for each picture", "boxes") if isinstance(resize, CenterCrop) else ("boxes", "classes")
+    raise ConfigError(
+        f"the task learns from {wanted}, and the data set {index.source} has {found}: choose another task or data "
+        "(task=classify goes with data=folder and data=scene_objects, the detectors with data=scenes, coco or voc)."
     )
+
+
+def train_loader(config: Any, data: Data, resize: TestResize | CenterCrop, device: torch.device) -> TrainLoader:
+    """Training batches of this process."""
+    trainer = config.trainer
     return TrainLoader(
-        dataset,
+        train_dataset(config, data, resize),
         trainer.batch_size,
         config.seed,
         workers=trainer.workers,
         rank=rank(),
         world=world_size(),
         accumulate=trainer.accumulate,
-        multiple=resize.multiple,
+        canvas=(resize.size, resize.size) if isinstance(resize, CenterCrop) else None,
+        multiple=1 if isinstance(resize, CenterCrop) else resize.multiple,
         pin_memory=device.type == "cuda",
     )
 
@@ -119,7 +149,7 @@ def single_phase(config: Any, steps: int) -> tuple[Phase, str]:
     return Phase("train", steps, groups, lambda g: optimizer(g, lr=lr), instantiate(config.schedule)), sentence
 
 
-def check_phase(phase: Phase, model: RegionDetector, config: Any, device: torch.device) -> None:
+def check_phase(phase: Phase, model: Model, config: Any, device: torch.device) -> None:
     """ConfigError for an optimizer, a schedule or a number format that would be refused when the phase begins.
 
     Called before the run's folder is made, so that a mistyped value leaves nothing behind.

@@ -13,25 +13,42 @@ import numpy as np
 
 from visionkit.data.source_images import Frame
 from visionkit.errors import ConfigError, DataError
+from visionkit.pictures import titled
 from visionkit.run_folder import usable_folder
-from visionkit.structures import Detections
+from visionkit.structures import Classification, Detections
 from visionkit.viz.draw import draw_detections, legible_scale
 
+MOST_PROBABLE = 5  # classes of a picture that are written down
 
-def records(found: Detections, names: Sequence[str]) -> list[dict[str, Any]]:
-    """All detections of an image as plain values, best first; boxes x1 y1 x2 y2 in pixels."""
+Found = Detections | Classification
+
+
+def records(found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
+    """What was found in an image as plain values, best first; boxes x1 y1 x2 y2 in pixels.
+
+    Of a classifier the most probable classes, without boxes.
+    """
+    if isinstance(found, Classification):
+        best = found.probabilities.topk(min(MOST_PROBABLE, len(names)))
+        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return [{"class": names[label], "score": score} for label, score in pairs]
     rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
     return [{"class": names[label], "score": score, "box": box} for label, score, box in rows]
 
 
-def describe(name: str, found: Detections, names: Sequence[str], threshold: float) -> str:
-    """One line for the console: `street.jpg: 2 car, 1 person`."""
+def describe(name: str, found: Found, names: Sequence[str], threshold: float) -> str:
+    """One line for the console: `street.jpg: 2 car, 1 person`, or `cat.jpg: tabby 0.83, lynx 0.10`."""
+    if isinstance(found, Classification):
+        return f"{name}: " + ", ".join(f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:2])
     counts = Counter(names[label] for label in found.labels[found.scores >= threshold].tolist())
     return f"{name}: {', '.join(f'{n} {c}' for c, n in counts.most_common()) or f'nothing above {threshold:g}'}"
 
 
-def _drawn(frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> np.ndarray:
-    """The picture with its boxes; a small one is enlarged, or the names would hide it."""
+def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -> np.ndarray:
+    """The picture with its boxes, or its most probable classes above it; a small one is enlarged, or the names would
+    hide it."""
+    if isinstance(found, Classification):
+        return titled(frame.image, [f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:3]], side=192)
     kept = found.scores >= threshold
     return draw_detections(
         frame.image,
@@ -74,7 +91,7 @@ class PictureWriter:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         return None
 
-    def write(self, frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> None:
+    def write(self, frame: Frame, found: Found, names: Sequence[str], threshold: float) -> None:
         target = self._free(self.folder / frame.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_jpeg(target.with_name(target.name + ".jpg"), _drawn(frame, found, names, threshold))
@@ -111,7 +128,7 @@ class VideoWriter:
             content = {"source": str(self.source), "frames_per_second": self.rate, "frames": self.frames}
             (self.folder / f"{self.source.stem}.json").write_text(json.dumps(content, indent=1) + "\n")
 
-    def write(self, frame: Frame, found: Detections, names: Sequence[str], threshold: float) -> None:
+    def write(self, frame: Frame, found: Found, names: Sequence[str], threshold: float) -> None:
         drawn = _drawn(frame, found, names, threshold)
         if self.video is None:
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -49,6 +49,8 @@ class DetectionEvaluator:
     monitor: str = "AP"  # the metric that decides which checkpoint is best
 
     def __post_init__(self) -> None:
+        if not isinstance(self.index, DetectionIndex):
+            raise ConfigError("a detector is measured on data with boxes, and this data set has classes alone.")
         if not self.iou_types or not set(self.iou_types) <= {"bbox", "segm"}:
             raise ConfigError(f"evaluation.iou_types={list(self.iou_types)}: a list of bbox, segm or both is wanted.")
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:

@@ -7,8 +7,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from visionkit.data.classification import labelled_sample
 from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
+from visionkit.data.labelled import LabelledIndex
 from visionkit.data.loaders import TrainLoader
 from visionkit.errors import DataError
 from visionkit.structures import Batch, Detections, Targets
@@ -35,6 +37,9 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
     pictures = []
     for i, (height, width) in enumerate(batch.sizes.tolist()):
         image = batch.pixels[i, :, :height, :width].permute(1, 2, 0).contiguous().numpy()  # (h, w, 3)
+        if targets.image_labels is not None:
+            pictures.append(titled(image, [names[int(targets.image_labels[i])]]))
+            continue
         valid = targets.valid[i]
         pictures.append(
             draw_detections(
@@ -47,6 +52,15 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
             )
         )
     return pictures
+
+
+def titled(image: np.ndarray, lines: Sequence[str], side: int = 128) -> np.ndarray:
+    """A picture (H, W, 3) uint8, enlarged by whole numbers to about `side` pixels, with lines of text above it."""
+    factor = max(1, side // max(1, min(image.shape[:2])))
+    picture = np.ascontiguousarray(image.repeat(factor, axis=0).repeat(factor, axis=1))
+    for line in reversed(lines):
+        picture = mosaic([picture], titles=[line], gap=0)
+    return picture
 
 
 def training_samples(loader: TrainLoader, names: Sequence[str]) -> np.ndarray:
@@ -82,13 +96,33 @@ def detections_beside_truth(
     write_image(path, mosaic(pictures, columns=4, titles=titles))
 
 
-def after_training(folder: Path, index: DetectionIndex, predictor: Any, report: Any) -> None:
+def classes_beside_truth(index: LabelledIndex, positions: Sequence[int], predictor: Any, path: Path) -> None:
+    """A sheet of pictures with their true class, and the most probable one."""
+    pictures = []
+    for i in positions:
+        image = labelled_sample(index, i).image
+        probabilities = predictor.predict(image).probabilities
+        best, truth = int(probabilities.argmax()), index.names[int(index.labels[i])]
+        side = 192 / max(image.shape[:2])
+        small = cv2.resize(image, None, fx=side, fy=side, interpolation=cv2.INTER_AREA) if side < 1 else image
+        pictures.append(
+            titled(small, [f"truth: {truth}", f"found: {index.names[best]} {float(probabilities[best]):.2f}"])
+        )
+    write_image(path, mosaic(pictures))
+
+
+def after_training(folder: Path, index: DetectionIndex | LabelledIndex, predictor: Any, report: Any) -> None:
     """`plots/` and `samples/` of a finished run."""
     from visionkit.viz.plots import plot_class_ap, plot_precision_recall, plot_training  # matplotlib: half a second
 
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     plot_training(folder / "metrics.jsonl", plots)
+    if isinstance(index, LabelledIndex):
+        step = max(1, len(index) // (2 * SHOWN))  # spread over the split, whose classes lie one after the other
+        positions = list(range(0, len(index), step))[: 2 * SHOWN]
+        classes_beside_truth(index, positions, predictor, folder / "samples" / "classes.jpg")
+        return
     if report.precision50:
         plot_precision_recall(report.precision50, plots / "precision_recall.png")
     plot_class_ap(

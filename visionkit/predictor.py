@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 
-from visionkit.assemble import build_model
+from visionkit.assemble import Model, build_model
 from visionkit.config import from_plain
 from visionkit.data.image import read_image
 from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
-from visionkit.models.region_detector import RegionDetector
-from visionkit.structures import Detections
+from visionkit.structures import Classification, Detections
 
 
 @dataclass(frozen=True)
 class Predictor:
     """A model with its class names. `config` is the configuration it was trained with."""
 
-    model: RegionDetector
+    model: Model
     names: tuple[str, ...]
     config: dict[str, Any]
 
-    def predict(self, image: str | Path | np.ndarray) -> Detections:
-        """An image file, or an RGB array (H, W, 3) of uint8 -> its detections in pixels of that image, on the CPU.
+    def predict(self, image: str | Path | np.ndarray) -> Detections | Classification:
+        """An image file, or an RGB array (H, W, 3) of uint8 -> its detections in pixels of that image, or the
+        probability of every class where the model is a classifier; on the CPU.
 
         Raises DataError when the file is missing or broken, ValueError when the array is not such an image.
         """

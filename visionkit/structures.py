@@ -154,3 +154,13 @@ class Detections(_OnDevice):
         count = self.boxes.shape[0]
         _require(self.boxes.shape == (count, 4), "Detections.boxes must be (N, 4)")
         _require(self.scores.shape == (count,) and self.labels.shape == (count,), "Detections: lengths differ")
+
+
+@dataclass(frozen=True)
+class Classification(_OnDevice):
+    """What one image shows: the probability of every class."""
+
+    probabilities: Tensor  # (K,) float32, sums to 1
+
+    def __post_init__(self) -> None:
+        _require(self.probabilities.ndim == 1, "Classification.probabilities must be (K,)")

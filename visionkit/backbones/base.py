@@ -43,6 +43,7 @@ class Backbone(nn.Module):
         color: "rgb" or "gray".
         mean, std: of its input, one number a channel, for pixels in 0 ... 1.
         min_size: the smallest image side it takes, in pixels.
+        resolution: the image side it was designed for, in pixels.
         dense_stride: stride of `dense_tail`'s output in cells of the region map.
         dense_exact: whether `dense_tail` equals the tail on every window (padding makes it approximate).
         weights_url: the published ImageNet weights of this network ("" where there are none); set by its builder.
@@ -63,6 +64,7 @@ class Backbone(nn.Module):
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     min_size: int = 32
+    resolution: int = 224
     dense_stride: int = 1
     dense_exact: bool = False
     weights_url: str = ""

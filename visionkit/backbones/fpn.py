@@ -91,7 +91,8 @@ class FPN(Backbone):
             self.stages[self.extra] = Stage(channels, 2 * body.stages[names[-1]].stride)
             self.proposal_stages = (*self.region_stages, self.extra)
         self.window, self.out_channels = int(tail.window), int(tail.out_channels)  # type: ignore[arg-type]
-        self.color, self.mean, self.std, self.min_size = body.color, body.mean, body.std, body.min_size
+        self.color, self.mean, self.std = body.color, body.mean, body.std
+        self.min_size, self.resolution = body.min_size, body.resolution
 
     def forward(self, images: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
         require_stages(names, self.stages)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from visionkit.data.classification import LabelledDataset
 from visionkit.data.collate import collate, pad_images
 from visionkit.data.dataset import DetectionDataset, read_checked
 from visionkit.data.index import DetectionIndex
@@ -41,7 +42,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        dataset: DetectionDataset,
+        dataset: DetectionDataset | LabelledDataset,
         batch_size: int,
         seed: int,
         workers: int = 0,
@@ -55,8 +56,9 @@ class TrainLoader:
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{dataset.index.source}: the training set is empty.")
-        sizes = dataset.index.sizes
-        groups = (sizes[:, 0] > sizes[:, 1]) if group_by_aspect and canvas is None else np.zeros(len(sizes), bool)
+        groups = np.zeros(len(dataset), bool)
+        if group_by_aspect and canvas is None and isinstance(dataset, DetectionDataset):
+            groups = dataset.index.sizes[:, 0] > dataset.index.sizes[:, 1]
         self.order = EpochOrder(groups.astype(np.int64), batch_size * world * accumulate, seed)
         self._read = _TrainReader(dataset, canvas, multiple)
         self._batch_size, self._rank, self._world = batch_size, rank, world
@@ -107,7 +109,7 @@ test_batches.__test__ = False  # type: ignore[attr-defined]  # the name is not a
 
 @dataclass(frozen=True)
 class _TrainReader:
-    dataset: DetectionDataset
+    dataset: DetectionDataset | LabelledDataset
     canvas: tuple[int, int] | None
     multiple: int
 

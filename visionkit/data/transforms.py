@@ -3,23 +3,93 @@
 What is drawn by chance is a function of `Sample.seed` alone, so a sample does not depend on worker, rank or history.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
+from visionkit.errors import ConfigError
 from visionkit.ops.hashing import mix
 from visionkit.ops.resize import resize_image, resized_shape
 from visionkit.structures import Sample, Truth
 
-_FLIP, _SHORT, _UPSIDE = 1, 2, 4  # streams: two draws from one seed must not be the same number
+_FLIP, _SHORT, _UPSIDE, _PAD, _CROP = 1, 2, 4, 5, 1000  # streams: two draws from one seed must not be the same number
 
 
 def uniform(seed: int, stream: int) -> float:
     """A number in [0, 1) that is a function of its arguments."""
     return mix(seed, stream) / 2**63
+
+
+class Chain:
+    """One transform after the other."""
+
+    def __init__(self, steps: Sequence[Callable[[Sample], Sample]]) -> None:
+        self.steps = tuple(steps)
+
+    def __call__(self, sample: Sample) -> Sample:
+        for step in self.steps:
+            sample = step(sample)
+        return sample
+
+
+@dataclass(frozen=True)
+class PadCrop:
+    """Pads every side with `pad` pixels of black, then cuts the old size out at a random place: the augmentation of
+    CIFAR (He et al. 2015, sec. 4.2). For pictures with a class alone: boxes and masks are not moved."""
+
+    pad: int = 4
+
+    def __call__(self, sample: Sample) -> Sample:
+        _require_label_alone(sample, "PadCrop")
+        height, width = sample.image.shape[:2]
+        top, left = (mix(sample.seed, _PAD, axis) % (2 * self.pad + 1) for axis in (0, 1))
+        padded = np.pad(sample.image, ((self.pad, self.pad), (self.pad, self.pad), (0, 0)))
+        return replace(sample, image=np.ascontiguousarray(padded[top : top + height, left : left + width]))
+
+
+@dataclass(frozen=True)
+class RandomResizedCrop:
+    """A random part of the picture, resized to a square (Szegedy et al. 2014, sec. 6; torchvision's rule). For
+    pictures with a class alone.
+
+    Attributes:
+        size: side of the result, pixels.
+        area: least and largest share of the picture's area.
+        ratio: least and largest width / height.
+    """
+
+    size: int
+    area: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (0.75, 4 / 3)
+
+    def __call__(self, sample: Sample) -> Sample:
+        _require_label_alone(sample, "RandomResizedCrop")
+        height, width = sample.image.shape[:2]
+        part = None
+        for attempt in range(10):
+            draws = [uniform(sample.seed, _CROP + 8 * attempt + k) for k in range(4)]
+            share = self.area[0] + draws[0] * (self.area[1] - self.area[0])
+            low, high = np.log(self.ratio[0]), np.log(self.ratio[1])
+            ratio = float(np.exp(low + draws[1] * (high - low)))
+            w, h = round((share * height * width * ratio) ** 0.5), round((share * height * width / ratio) ** 0.5)
+            if 0 < w <= width and 0 < h <= height:
+                top, left = int(draws[2] * (height - h + 1)), int(draws[3] * (width - w + 1))
+                part = sample.image[top : top + h, left : left + w]
+                break
+        if part is None:  # an extreme shape: the largest part of the middle with an allowed ratio
+            h, w = min(height, round(width / self.ratio[0])), min(width, round(height * self.ratio[1]))
+            top, left = (height - h) // 2, (width - w) // 2
+            part = sample.image[top : top + h, left : left + w]
+        return replace(sample, image=resize_image(np.ascontiguousarray(part), (self.size, self.size)))
+
+
+def _require_label_alone(sample: Sample, name: str) -> None:
+    truth = sample.truth
+    if len(truth.boxes) or truth.semantic is not None or sample.proposals is not None:
+        raise ConfigError(f"augment: {name} is for classification; it does not move boxes and masks.")
 
 
 class Unchanged:

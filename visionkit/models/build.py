@@ -12,6 +12,7 @@ from visionkit.backbones.base import Backbone
 from visionkit.errors import ConfigError
 from visionkit.heads.box import BoxHead
 from visionkit.heads.rpn import RPNHead
+from visionkit.models.classifier import Classifier
 from visionkit.models.encode import Pool
 from visionkit.models.pixels import Normalize
 from visionkit.models.propose import RPN
@@ -19,6 +20,7 @@ from visionkit.models.ranges import check_ranges
 from visionkit.models.region_detector import RegionDetector
 from visionkit.models.sample import RegionSampler
 from visionkit.ops.anchors import caffe_anchors, cell_anchors
+from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
 
 
@@ -124,3 +126,43 @@ def faster_rcnn(
     encode = Pool(backbone, Normalize(backbone.mean, backbone.std), method=pooling)
     sample = RegionSampler(num_classes, regions, positive_fraction)
     return RegionDetector(propose, encode, sample, head, TestResize(short, long))
+
+
+def classifier(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    size: int | None = None,
+    short: int | None = None,
+    aux_weight: float = 0.3,
+    label_smoothing: float = 0.0,
+) -> Classifier:
+    """A backbone with its own head. Auxiliary heads are built where the network has them and `aux_weight` is not 0.
+
+    Args:
+        size: side of the square that the network sees, pixels; by default what it was designed for.
+        short: the short side that a test image is resized to before the middle is cut out; by default `size` / 0.875
+            (256 for 224), and `size` itself below 64 pixels.
+    Raises:
+        ConfigError: a setting out of its range, or images smaller than the network can take.
+    """
+    check_ranges({"size": size, "aux_weight": aux_weight, "label_smoothing": label_smoothing})
+    size = size or backbone.resolution
+    if short is None:
+        short = size if size < 64 else round(size / 0.875)
+    if size < backbone.min_size:
+        raise ConfigError(
+            f"task.size={size}: {type(backbone.innermost()).__name__} takes images of at least {backbone.min_size} "
+            f"pixels a side; choose task.size={backbone.min_size} or more, or a network for small images (resnet20)"
+        )
+    if short < size:
+        raise ConfigError(f"task.short={short} is less than the {size} pixels that are cut out of the middle")
+    return Classifier(
+        backbone,
+        backbone.new_classifier(num_classes),
+        Normalize(backbone.mean, backbone.std),
+        CenterCrop(short, size),
+        backbone.new_aux_classifiers(num_classes) if aux_weight else None,
+        aux_weight,
+        label_smoothing,
+    )

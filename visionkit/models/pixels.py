@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
 from visionkit.structures import Batch
 
@@ -41,7 +42,7 @@ class Normalize(nn.Module):
         return images * (rows[:, None, :, None] & columns[:, None, None, :])
 
 
-def batch_of(image: np.ndarray, resize: TestResize) -> Batch:
+def batch_of(image: np.ndarray, resize: TestResize | CenterCrop) -> Batch:
     """One RGB image (H, W, 3) uint8 -> a batch of one at the size of the network, on its canvas."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is an RGB array (H, W, 3) of uint8, not {image.shape} of {image.dtype}")

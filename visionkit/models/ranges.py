@@ -1,4 +1,4 @@
-"""The ranges of a detector's settings: a mistyped one is named when the model is built, not in the middle of a run."""
+"""The ranges of a model's settings: a mistyped one is named when the model is built, not in the middle of a run."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -50,8 +50,11 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "score_threshold": _PART,
     "nms_threshold": _PART,
     "max_detections": _COUNT,
+    "size": _COUNT,
+    "aux_weight": _LENGTH,
+    "label_smoothing": _PART,
 }
-OPTIONAL = frozenset({"anchor_sizes", "rpn_hidden"})
+OPTIONAL = frozenset({"anchor_sizes", "rpn_hidden", "size"})
 
 
 def check_ranges(settings: Mapping[str, Any]) -> None:

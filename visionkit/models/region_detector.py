@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from visionkit.backbones.base import Backbone
 from visionkit.heads.box import BoxHead
 from visionkit.models.encode import Pool
 from visionkit.models.pixels import batch_of
@@ -40,6 +41,10 @@ class RegionDetector(nn.Module):
         self.sample = sample
         self.head = head
         self.resize = resize
+
+    @property
+    def backbone(self) -> Backbone:
+        return self.encode.backbone
 
     def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Named scalar losses, in training and in evaluation mode alike."""

@@ -1,0 +1,81 @@
+"""From a position in a `LabelledIndex` to a sample or a batch at network size."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from visionkit.data.collate import pad_images
+from visionkit.data.crops import cut_out
+from visionkit.data.image import read_image
+from visionkit.data.labelled import LabelledIndex
+from visionkit.data.workers import run_workers
+from visionkit.ops.center_crop import CenterCrop
+from visionkit.ops.hashing import mix
+from visionkit.structures import Batch, Sample, Truth
+
+
+class LabelledDataset:
+    """Reads, augments, then brings to size. The same key gives the same sample in any process at any time.
+
+    Args:
+        index: the pictures and their classes.
+        augment: Sample -> Sample at the file's size, or None. Where it gives the network's size already (a random
+            resized crop), nothing follows.
+        resize: to network size.
+        seed: of the run.
+    """
+
+    def __init__(
+        self, index: LabelledIndex, augment: Callable[[Sample], Sample] | None, resize: CenterCrop, seed: int
+    ) -> None:
+        self.index, self.resize = index, resize
+        self._augment, self._seed = augment, seed
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """`key` is (epoch, position). DataError names the file that cannot be read."""
+        seed = mix(self._seed, key[0], self.index.image_id(key[1]))
+        sample = labelled_sample(self.index, key[1], seed)
+        if self._augment is not None:
+            sample = self._augment(sample)
+        side = self.resize.size
+        if sample.image.shape[:2] == (side, side):
+            return sample
+        return Sample(self.resize(sample.image), sample.truth, sample.id, sample.original_size, seed=seed)
+
+    def size(self, key: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at network size, known without reading."""
+        return self.resize.size, self.resize.size
+
+
+def labelled_sample(index: LabelledIndex, i: int, seed: int = 0) -> Sample:
+    """Picture i as it is on disk, upright, cut out where only a part is meant; its class is `truth.image_label`."""
+    image = read_image(index.path(i))
+    if index.crops is not None:
+        image = cut_out(image, index.crops[i])
+    none = np.zeros(0, np.int64)
+    truth = Truth(np.zeros((0, 4), np.float32), none, none.astype(np.bool_), image_label=int(index.labels[i]))
+    return Sample(image, truth, index.image_id(i), (image.shape[0], image.shape[1]), seed=seed)
+
+
+def labelled_batches(
+    index: LabelledIndex, resize: CenterCrop, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+) -> Iterator[tuple[list[int], Batch]]:
+    """Every picture once over all processes: its positions in the index, and the batch at network size."""
+    parts = [list(range(k, min(k + batch_size, len(index)))) for k in range(0, len(index), batch_size)]
+    return run_workers(_Reader(index, resize), parts[rank::world], workers)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    index: LabelledIndex
+    resize: CenterCrop
+
+    def __call__(self, positions: list[int]) -> tuple[list[int], Batch]:
+        images = [self.resize(labelled_sample(self.index, i).image) for i in positions]
+        ids = [self.index.image_id(i) for i in positions]
+        canvas = (self.resize.size, self.resize.size)
+        return positions, pad_images(images, ids, [mix(0, 0, number) for number in ids], canvas)

@@ -1,0 +1,90 @@
+"""Image classification: trunk, pool, tail and the network's own head."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from visionkit.backbones.base import Backbone
+from visionkit.models.pixels import Normalize, batch_of
+from visionkit.ops.center_crop import CenterCrop
+from visionkit.ops.reduce import across_processes
+from visionkit.structures import Batch, Classification, Targets
+
+
+class Classifier(nn.Module):
+    """One class for each image.
+
+    Args:
+        backbone: trunk and tail; of several region stages (a pyramid) the last is taken.
+        head: tail maps to logits (B, K): what `backbone.new_classifier(K)` gives.
+        normalize: pixels to network input.
+        resize: how `predict` brings an image to the size of the network.
+        aux: auxiliary heads on inner stages, by stage name (GoogLeNet, sec. 5); of use in training only.
+        aux_weight: their share of the loss.
+        label_smoothing: share of every label that is spread over all classes, 0 ... 1 (Szegedy et al. 2015, sec. 7).
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        head: nn.Module,
+        normalize: Normalize,
+        resize: CenterCrop,
+        aux: nn.ModuleDict | None = None,
+        aux_weight: float = 0.3,
+        label_smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.head = head
+        self.aux = nn.ModuleDict() if aux is None else aux
+        self.normalize = normalize
+        self.resize = resize
+        self.aux_weight = aux_weight
+        self.label_smoothing = label_smoothing
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Images of one size -> (B, K) float32."""
+        name = self.backbone.region_stages[-1]
+        return self._classify(self.backbone(self.normalize(batch), (name,))[name])
+
+    def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
+        """Named scalar losses, in training and in evaluation mode alike: `loss_class`, and `loss_aux` if there are
+        auxiliary heads. Means over the images of all processes' batches."""
+        if targets.image_labels is None:
+            raise ValueError("a classifier learns from Targets.image_labels")
+        labels = targets.image_labels
+        name = self.backbone.region_stages[-1]
+        maps = self.backbone(self.normalize(batch), tuple(dict.fromkeys((*self.aux, name))))
+        losses = {"loss_class": self._loss(self._classify(maps[name]), labels)}
+        if len(self.aux):
+            extra = [self._loss(head(maps[stage]).float(), labels) for stage, head in self.aux.items()]
+            losses["loss_aux"] = self.aux_weight * torch.stack(extra).sum()
+        return losses
+
+    def _classify(self, region_map: Tensor) -> Tensor:
+        return self.head(self.backbone.tail_maps(self.backbone.pool(region_map))).float()  # (B, K)
+
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
+        count = torch.tensor(float(len(labels)), device=labels.device)
+        return total / across_processes(count).clamp(min=1)
+
+    def classify(self, batch: Batch) -> Tensor:
+        """Images of one size -> (B, K) float32, log-probabilities, as the network is after training."""
+        was_training = self.training
+        self.eval()
+        try:
+            with torch.inference_mode():
+                return self.logits(batch).log_softmax(dim=1)
+        finally:
+            self.train(was_training)
+
+    def predict(self, images: Sequence[np.ndarray]) -> list[Classification]:
+        """RGB images (H, W, 3) uint8 of any sizes -> the probability of every class, each image by itself."""
+        device = next(self.parameters()).device
+        batches = (batch_of(image, self.resize).to(device) for image in images)
+        return [Classification(self.classify(batch)[0].exp().cpu()) for batch in batches]

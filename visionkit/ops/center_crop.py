@@ -1,0 +1,42 @@
+"""How a picture gets to the square that a classifier takes: the short side resized, the middle cut out."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from visionkit.ops.resize import resize_image
+
+
+@dataclass(frozen=True)
+class CenterCrop:
+    """The rule a classifier is tested with; it travels in the checkpoint. 256 and 224 are ImageNet's usual ones.
+
+    Attributes:
+        short: the short side is resized to this, pixels.
+        size: side of the square cut out of the middle, pixels.
+    """
+
+    short: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.size <= self.short:
+            raise ValueError(f"CenterCrop needs 1 <= size <= short, not {self}")
+
+    def shape(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) of the file -> (height, width) after resizing, before the cut; torchvision's rounding."""
+        height, width = size
+        if height <= width:
+            return self.short, max(self.short, int(self.short * width / height))
+        return max(self.short, int(self.short * height / width)), self.short
+
+    def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
+        """The same square for every file."""
+        return self.size, self.size
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> (size, size, 3) uint8."""
+        height, width = self.shape((image.shape[0], image.shape[1]))
+        resized = resize_image(image, (height, width))  # (height, width, 3)
+        top, left = (round((side - self.size) / 2) for side in (height, width))
+        return np.ascontiguousarray(resized[top : top + self.size, left : left + self.size])
