@@ -1,4 +1,4 @@
-"""Run a study: several experiments with several seeds, one table with mean and spread, one plot.
+"""Run a study: several experiments with several seeds, one table with mean and spread, one plot or two.
 
     python tools/study.py study=smoke
     python tools/study.py study=augment_bccd output=outputs/study/augment
@@ -18,7 +18,7 @@ def study(config: Any) -> None:
 
     from visionkit.config import to_plain
     from visionkit.run_folder import usable_folder
-    from visionkit.study import columns_of, markdown, members, rows, run
+    from visionkit.study import columns_of, curve_table, curves, markdown, members, rows, run
 
     plain = to_plain(config)["study"]
     folder = usable_folder(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}")
@@ -43,6 +43,14 @@ def study(config: Any) -> None:
 
         plot_study([row.name for row in table], [row.cells[plotted] for row in table], folder / "plot.png", plotted)
     print(text)
+    if (key := plain.get("curve")) is not None and any(member.finished for member in found):
+        from visionkit.viz.plots import plot_curves
+
+        lines = curves(found, key)
+        plot_curves(lines, folder / "curves.png", key)
+        text = curve_table(lines, key)
+        (folder / "curves.md").write_text(text + "\n")
+        print(text)
 
 
 if __name__ == "__main__":

@@ -9,14 +9,16 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from visionkit.errors import ConfigError, VisionKitError
 
-KEYS = ("name", "base", "runs", "seeds", "columns", "plot")
+KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve")
+TRAIN_LOSS = "train_loss"  # a column that every study may have: see `Member.numbers`
+LAST = 0.1  # the share of the steps that it is the mean of
 OVERRIDES = "overrides.txt"
 TRAIN = Path(__file__).resolve().parents[1] / "tools" / "train.py"
 
@@ -37,6 +39,20 @@ class Member:
     @property
     def finished(self) -> bool:
         return self.metrics.exists()
+
+    def numbers(self) -> dict[str, Any]:
+        """The run's eval/metrics.json, and `train_loss`: the mean recorded loss of the last tenth of its steps."""
+        numbers = json.loads(self.metrics.read_text())
+        steps, losses = self.curve("loss")
+        last = [loss for step, loss in zip(steps, losses, strict=True) if step > (1 - LAST) * max(steps)]
+        return {**numbers, TRAIN_LOSS: statistics.fmean(last) if last else None}
+
+    def curve(self, key: str) -> tuple[list[int], list[float]]:
+        """Steps and values of a key of metrics.jsonl, as training recorded it; empty when it never did."""
+        file = self.folder / "metrics.jsonl"
+        lines = map(json.loads, file.read_text().splitlines()) if file.exists() else ()
+        points = [(r["step"], r[key]) for r in lines if r["split"] == "train" and r.get(key) is not None]
+        return [step for step, _ in points], [value for _, value in points]
 
     def check_overrides(self) -> None:
         """ConfigError when the folder holds this run made with other overrides: its numbers are not the study's."""
@@ -123,7 +139,8 @@ def rows(found: Sequence[Member], columns: Sequence[str]) -> list[Row]:
 
     ConfigError for a column that no finished run has.
     """
-    known = {key for member in found if member.finished for key in json.loads(member.metrics.read_text())}
+    numbers = {member: member.numbers() for member in found if member.finished}
+    known = {key for own in numbers.values() for key in own}
     for column in columns if known else ():
         if column not in known:
             raise ConfigError(
@@ -131,7 +148,7 @@ def rows(found: Sequence[Member], columns: Sequence[str]) -> list[Row]:
             )
     table = []
     for name in dict.fromkeys(member.name for member in found):
-        metrics = [json.loads(m.metrics.read_text()) for m in found if m.name == name and m.finished]
+        metrics = [own for member, own in numbers.items() if member.name == name]
         cells = {}
         for column in columns:
             values = [m[column] for m in metrics if m.get(column) is not None]
@@ -153,3 +170,33 @@ def _cell(mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "n/a"
     return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
+
+
+def curves(found: Sequence[Member], key: str) -> dict[str, tuple[list[int], list[float]]]:
+    """By run: the steps, and the mean over the seeds of what training recorded there. Runs that recorded none are left
+    out; ConfigError when that is all of them."""
+    gathered: dict[str, tuple[list[int], list[float]]] = {}
+    for name in dict.fromkeys(member.name for member in found):
+        seeds = [member.curve(key) for member in found if member.name == name and member.finished]
+        seeds = [curve for curve in seeds if curve[0]]
+        if seeds:
+            length = min(len(steps) for steps, _ in seeds)
+            means = [statistics.fmean(values[i] for _, values in seeds) for i in range(length)]
+            gathered[name] = (seeds[0][0][:length], means)
+    if not gathered:
+        raise ConfigError(f"curve {key} of the study is nothing that its runs recorded while they trained.")
+    return gathered
+
+
+def curve_table(lines: Mapping[str, tuple[list[int], list[float]]], key: str, points: int = 8) -> str:
+    """A Markdown table of the curves: each column the mean of an eighth of the steps."""
+    last = max(steps[-1] for steps, _ in lines.values())
+    edges = [last * (i + 1) / points for i in range(points)]
+    text = [f"| {key} to step | {' | '.join(f'{edge:.0f}' for edge in edges)} |", f"|---|{'---|' * points}"]
+    for name, (steps, values) in lines.items():
+        cells = []
+        for low, high in zip([0.0, *edges], edges, strict=False):
+            part = [value for step, value in zip(steps, values, strict=True) if low < step <= high]
+            cells.append(f"{statistics.fmean(part):.3f}" if part else "n/a")
+        text.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(text)

@@ -105,7 +105,7 @@ def test_wrong_studies(tool, study, tmp_path, changes, words):
 def test_a_column_that_no_run_has(tool, study, tmp_path):
     for run in ("low", "high"):
         finished(tmp_path / f"study/{run}/seed3", 1.0)
-    tool("study", *study(columns=["AP5"], plot=None)).sentence(2, "AP5", "AP, val_loss")
+    tool("study", *study(columns=["AP5"], plot=None)).sentence(2, "AP5", "AP, train_loss, val_loss")
 
 
 def test_only_the_table(tool, study, tmp_path):
@@ -150,3 +150,27 @@ def test_mosaic_follows_its_settings(tool, coco_tree, tmp_path):
     assert drawn("count=2", "split=val") != first
     assert len({drawn("count=2", f"epoch={epoch}") for epoch in range(1, 4)} | {first}) > 1  # flips are drawn anew
     assert drawn("count=2", "augment=none") == drawn("count=2", "augment=none", "epoch=3")
+
+
+def recorded(folder, losses):
+    """What a run's recorder leaves: a line every second step, and an evaluation among them."""
+    lines = [{"step": 2 * (i + 1), "split": "train", "loss": loss, "lr": 0.1} for i, loss in enumerate(losses)]
+    lines.insert(1, {"step": 3, "split": "val", "AP": 0.1, "val_loss": 9.0})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_final_training_loss_and_curves(tool, study, tmp_path):
+    out = tmp_path / "study"
+    for name, seed, losses in (("low", 3, range(20)), ("low", 4, range(1, 21)), ("high", 3, [5.0] * 20)):
+        finished(out / f"{name}/seed{seed}", 2.0)
+        recorded(out / f"{name}/seed{seed}", [float(loss) for loss in losses])
+    changes = {"seeds": [3, 4], "columns": ["train_loss", "AP"], "plot": "train_loss", "curve": "loss"}
+    outcome = tool("study", *study(**changes), "only_table=true")
+    assert outcome.code == 0, outcome.err
+    assert "| low | 2 | 19.000 ± 0.707 | 0.500 ± 0.000 |" in outcome.out  # the last two of twenty values
+    assert "| high | 1 | 5.000 | 0.500 |" in outcome.out
+    assert "| loss to step | 5 | 10 |" in outcome.out
+    assert "| low | 1.000 |" in outcome.out  # steps 2 and 4 of both seeds: 0, 1 and 1, 2
+    assert np.asarray(Image.open(out / "curves.png")).std() > 1
+    outcome = tool("study", *study(**changes | {"curve": "loss_box"}), "only_table=true")
+    outcome.sentence(2, "curve loss_box", "recorded")

@@ -79,6 +79,12 @@ def plot_study(
     return _save(figure, path)
 
 
+def plot_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, key: str) -> Path:
+    """Several runs' curves in one picture. `curves`: name -> (steps, values); noisy ones are smoothed."""
+    panel = {name: (list(steps), list(values)) for name, (steps, values) in curves.items()}
+    return _plot_panels([(f"{key}, mean over seeds", panel)], Path(path), smooth=True)
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     records = []
     for line in path.read_text(encoding="utf-8").splitlines():
