@@ -80,6 +80,44 @@ def test_pools_follow_their_stages():
         torch.testing.assert_close(nn.functional.max_pool2d(maps[f"c{level}"], 2), maps[f"pool{level}"])
 
 
+@pytest.mark.parametrize(("name", "size"), [("vgg11_lrn", 132_863_336), ("vgg16_c", 133_638_952)])
+def test_parameters_of_the_columns_torchvision_lacks(name, size):
+    """Table 2 of the paper, in millions: A and A-LRN 133, C 134."""
+    with torch.device("meta"):
+        net = getattr(vgg, name)()
+        head = net.new_classifier(1000)
+    assert sum(p.numel() for module in (net, head) for p in module.parameters()) == size
+    assert not net.weights_url
+
+
+@torch.no_grad()
+def test_column_a_lrn_normalises_after_the_first_relu():
+    net = vgg.VGG((1, 1, 2, 2, 2), widths=(8, 8, 16, 16, 16), hidden=24, lrn=True).eval()
+    assert [i for i, layer in enumerate(net.features) if isinstance(layer, nn.LocalResponseNorm)] == [2]
+    images = 200 * torch.randn(1, 3, 40, 40)
+    x = net.features[0](images).relu()
+    found = net(images, ("c1",))["c1"]
+    for i in range(8):  # the parameters of AlexNet (sec. 2.1 of VGG)
+        energy = x[:, max(0, i - 2) : i + 3].square().sum(dim=1)
+        torch.testing.assert_close(found[:, i], x[:, i] / (2 + 1e-4 * energy) ** 0.75)
+    assert (found < 0.9 * x).any()
+
+
+def test_column_c_has_a_1x1_as_the_third_of_its_last_blocks():
+    with torch.device("meta"):
+        net = vgg.vgg16_c()
+    sizes = [layer.kernel_size[0] for layer in net.features if isinstance(layer, nn.Conv2d)]
+    assert sizes == [3, 3, 3, 3, 3, 3, 1, 3, 3, 1, 3, 3, 1]
+
+
+@pytest.mark.parametrize(
+    "column", [{"depths": (1, 1, 2, 2, 2), "lrn": True}, {"depths": (2, 2, 3, 3, 3), "pointwise": True}]
+)
+@pytest.mark.parametrize("norm", ["none", "batch"])
+def test_contract_of_the_columns_torchvision_lacks(column, norm):
+    assert_is_backbone(vgg.VGG(norm=norm, widths=(8, 8, 16, 16, 16), hidden=24, **column))
+
+
 def test_initial_weights():
     net = narrow()
     assert net.new_classifier(4).linear.weight.abs().max() < 0.1

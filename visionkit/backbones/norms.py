@@ -56,6 +56,14 @@ def no_norm(channels: int) -> nn.Module:
     return nn.Identity()
 
 
+def local_response_norm(size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0) -> nn.Module:
+    """b = a / (k + alpha * sum of a^2 over `size` neighbouring channels) ^ beta (Krizhevsky et al. 2012, sec. 3.3).
+
+    torch takes the mean of the squares where the paper takes the sum, channels outside counted as zeros: alpha * size.
+    """
+    return nn.LocalResponseNorm(size, alpha * size, beta, k)
+
+
 NORMS: dict[str, Norm] = {
     "batch": nn.BatchNorm2d,
     "frozen": FrozenBatchNorm2d,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from visionkit.backbones import imagenet
 from visionkit.backbones.base import Backbone, Stage
 from visionkit.backbones.chain import linear_as_conv, linear_classifier
-from visionkit.backbones.norms import norm_layer
+from visionkit.backbones.norms import local_response_norm, norm_layer
 from visionkit.backbones.pretrained import initialise
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -24,11 +24,13 @@ class VGG(Backbone):
     Stages c1 ... c5 (strides 1 ... 16) are the last maps of the blocks, pool1 ... pool5 (2 ... 32) those maps pooled.
 
     Args:
-        depths: convolutions in each of the five blocks (the paper's table 1, columns A, B, D, E).
+        depths: convolutions in each of the five blocks (the paper's table 1, columns A to E).
         norm: "none" for the paper's network, else one after every convolution.
         dropout: after fc6 and fc7.
         widths: channels of each block.
         hidden: length of fc6 and fc7.
+        lrn: local response normalisation after the first convolution (column A-LRN).
+        pointwise: the third convolution of a block is 1x1 (column C).
     """
 
     classifier_keys = {"classifier.6.": "linear."}
@@ -41,6 +43,8 @@ class VGG(Backbone):
         dropout: float = 0.5,
         widths: Sequence[int] = WIDTHS,
         hidden: int = 4096,
+        lrn: bool = False,
+        pointwise: bool = False,
     ) -> None:
         super().__init__()
         make_norm = norm_layer(norm)
@@ -49,11 +53,14 @@ class VGG(Backbone):
         channels = 3
         for level, (depth, width) in enumerate(zip(depths, widths, strict=True)):
             first = len(layers)
-            for _ in range(depth):
-                layers.append(nn.Conv2d(channels, width, 3, padding=1))
+            for i in range(depth):
+                size = 1 if pointwise and i == 2 else 3
+                layers.append(nn.Conv2d(channels, width, size, padding=size // 2))
                 if norm != "none":
                     layers.append(make_norm(width))
                 layers.append(nn.ReLU(inplace=True))
+                if lrn and level == 0 and i == 0:
+                    layers.append(local_response_norm())
                 channels = width
             self.stages[f"c{level + 1}"] = Stage(width, 1 << level)
             self.paths[f"c{level + 1}"] = tuple(f"features.{i}" for i in range(first, len(layers)))
@@ -132,6 +139,19 @@ def vgg11(weights: str | None = None, norm: str = "none", dropout: float = 0.5) 
 def vgg13(weights: str | None = None, norm: str = "none", dropout: float = 0.5) -> VGG:
     """VGG-13 (column B). `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
     return _published("vgg13", (2, 2, 2, 2, 2), weights, norm, dropout)
+
+
+def vgg11_lrn(weights: str | None = None, norm: str = "none", dropout: float = 0.5) -> VGG:
+    """VGG-11 with AlexNet's local response normalisation (column A-LRN). `weights`: None or a file.
+
+    It did not help (sec. 4.1); the other columns are without. A `norm` other than "none" comes beside it.
+    """
+    return initialise(VGG((1, 1, 2, 2, 2), norm, dropout, lrn=True), weights)
+
+
+def vgg16_c(weights: str | None = None, norm: str = "none", dropout: float = 0.5) -> VGG:
+    """VGG-16 with three of its convolutions 1x1 (column C). `weights`: None or a file."""
+    return initialise(VGG((2, 2, 3, 3, 3), norm, dropout, pointwise=True), weights)
 
 
 def vgg16(weights: str | None = None, norm: str = "none", dropout: float = 0.5) -> VGG:
