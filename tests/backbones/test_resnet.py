@@ -2,12 +2,27 @@ import pytest
 import torch
 from torch import nn
 
-from visionkit.backbones import resnet
-from visionkit.backbones.contract import assert_is_backbone
+from tests.backbones.torchvision_parity import assert_equals_torchvision
+from visionkit.backbones import imagenet, resnet, resnext
+from visionkit.backbones.contract import assert_compiles, assert_exports, assert_is_backbone
 from visionkit.backbones.norms import FrozenBatchNorm2d
+from visionkit.backbones.resnet import ResNet
+from visionkit.backbones.resnet_blocks import BasicBlock, Bottleneck
 from visionkit.errors import ConfigError
 
 NAMES = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+COUNTS = {  # torchvision's metadata
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnet152": 60_192_808,
+    "resnext50_32x4d": 25_028_904,
+    "resnext101_32x8d": 88_791_336,
+    "resnext101_64x4d": 83_455_272,
+    "wide_resnet50_2": 68_883_240,
+    "wide_resnet101_2": 126_886_696,
+}
 
 
 def torchvision_net(name: str) -> nn.Module:
@@ -24,18 +39,20 @@ def torchvision_net(name: str) -> nn.Module:
     return net
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", COUNTS)
 def test_keys_and_shapes_are_torchvisions(name):
     from torchvision import models
 
     with torch.device("meta"):
-        ours, theirs = getattr(resnet, name)(), models.get_model(name, weights=None)
+        ours = getattr(resnet if name in NAMES else resnext, name)()
+        theirs = models.get_model(name, weights=None)
     expected = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith("fc.")}
     found = {key: value.shape for key, value in ours.state_dict().items()}
     assert list(found) == list(expected)
     assert found == expected
     own = sum(p.numel() for p in ours.parameters()) + sum(p.numel() for p in ours.new_classifier(1000).parameters())
-    assert own == sum(p.numel() for p in theirs.parameters())
+    assert own == sum(p.numel() for p in theirs.parameters()) == COUNTS[name]
+    assert ours.weights_url == imagenet.URLS[name] == models.get_model_weights(name).IMAGENET1K_V1.url
 
 
 @torch.no_grad()
@@ -57,12 +74,40 @@ def test_logits_equal_torchvisions(name, norm):
 
 
 @pytest.mark.parametrize(
+    ("groups", "width_per_group"), [(32, 4), (1, 128)], ids=["as resnext50_32x4d", "as wide_resnet50_2"]
+)
+def test_groups_and_widths_are_torchvisions(groups, width_per_group, tmp_path):
+    from torchvision.models.resnet import Bottleneck as TheirBottleneck
+    from torchvision.models.resnet import ResNet as TheirResNet
+
+    theirs = TheirResNet(TheirBottleneck, [1, 2, 1, 1], groups=groups, width_per_group=width_per_group)
+    ours = ResNet(Bottleneck, (1, 2, 1, 1), groups=groups, width_per_group=width_per_group)
+    assert_equals_torchvision(ours, theirs, tmp_path, size=64)
+
+
+def test_resnext50_equals_torchvisions(tmp_path):
+    from torchvision import models
+
+    theirs = models.get_model("resnext50_32x4d", weights=None)
+    assert_equals_torchvision(resnext.resnext50_32x4d(), theirs, tmp_path, size=64)
+
+
+@pytest.mark.parametrize("options", [{"groups": 4, "width_per_group": 16}, {"width_per_group": 128}])
+def test_contract_of_narrow_bottlenecks(options):
+    assert_is_backbone(ResNet(Bottleneck, (1, 1, 1, 1), (16, 16, 32, 32), **options))
+
+
+@pytest.mark.parametrize("norm", ["frozen", "group", "none"])
+def test_contract_of_narrow_grouped_bottlenecks_with_every_norm(norm):
+    assert_is_backbone(ResNet(Bottleneck, (1, 1, 1, 1), (16, 16, 32, 64), norm, groups=4, width_per_group=16))
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "resnet18",
-        "resnet34",
         "resnet50",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet101", "resnet152")),
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("resnet34", "resnet101", "resnet152")),
     ],
 )
 def test_contract(name):
@@ -118,3 +163,23 @@ def test_drop_tail_leaves_what_the_names_need(names, left):
 def test_drop_tail_of_an_unknown_stage():
     with pytest.raises(ConfigError, match="'c9'.*c1, c2, c3, c4, c5"):
         resnet.basic_resnet().drop_tail(("c9",))
+
+
+def test_graphs():
+    net = ResNet(Bottleneck, (1, 1, 1, 1), (8, 8, 8, 8), groups=2, width_per_group=32, squeeze_excite=True)
+    assert_compiles(net)
+    assert_exports(net)
+
+
+@pytest.mark.parametrize("block", [BasicBlock, Bottleneck])
+def test_excitation_and_rates_start_at_nothing(block):
+    """Options that are off leave neither a key nor a layer."""
+    net = block(16, 16, 1, "batch")
+    assert isinstance(net.se, nn.Identity) and isinstance(net.drop_path, nn.Identity)
+    assert not any(key.startswith(("se.", "drop_path.")) for key in net.state_dict())
+
+
+@pytest.mark.parametrize("build", [resnet.resnet18, resnext.resnext50_32x4d, resnext.wide_resnet50_2])
+def test_an_unknown_norm(build):
+    with torch.device("meta"), pytest.raises(ConfigError, match="batch, frozen, group, none, not 'layer'"):
+        build(norm="layer")

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from visionkit.errors import ConfigError
+
 
 class DropPath(nn.Module):
     """In training, zeros the whole branch of a sample with `probability` and scales the others up; else identity.
@@ -14,6 +16,7 @@ class DropPath(nn.Module):
 
     def __init__(self, probability: float) -> None:
         super().__init__()
+        _require_probability(probability)
         self.probability = probability
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,6 +39,12 @@ def drop_path(probability: float) -> nn.Module:
 
 def linear_rule(last: float, depths: Sequence[int]) -> list[list[float]]:
     """The probability of every block by group, rising from near 0 at the first to `last` (sec. 3, eq. 4)."""
+    _require_probability(last)
     total = sum(depths)
     rates = [last * (i + 1) / total for i in range(total)]
     return [[rates.pop(0) for _ in range(depth)] for depth in depths]
+
+
+def _require_probability(value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"drop_path must be a probability from 0 to 1, not {value:g}")
