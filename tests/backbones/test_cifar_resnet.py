@@ -154,3 +154,10 @@ def test_a_wrong_mean_and_std_costs_most_of_the_accuracy(mistake, weights_root, 
     else:
         mean, std = torch.zeros(3, 1, 1), torch.ones(3, 1, 1)
     assert accuracy(net, classifier, images, labels, mean, std) < 40
+
+
+def test_zero_init_residual_makes_every_block_its_shortcut():
+    net = cifar_resnet.resnet20(zero_init_residual=True).eval()
+    x = torch.rand(1, 16, 8, 8)
+    torch.testing.assert_close(net.layer1(x), x)
+    assert not torch.equal(cifar_resnet.resnet20().eval().layer1(x), x)

@@ -50,6 +50,7 @@ class Backbone(nn.Module):
         classifier_keys: prefixes of published keys that belong to `new_classifier(...)`, with the prefix they have
             there.
         aux_keys: the same for `new_aux_classifiers(...)`.
+        renamed_keys: regular expressions for older names of published keys, with what they are called here.
         dropped_keys: prefixes of published keys whose parts `drop_tail` removed.
         load_report: what was loaded from a weights file (`pretrained.LoadReport`, one line as text); None without.
     """
@@ -70,6 +71,7 @@ class Backbone(nn.Module):
     weights_url: str = ""
     classifier_keys: Mapping[str, str] = MappingProxyType({})
     aux_keys: Mapping[str, str] = MappingProxyType({})
+    renamed_keys: tuple[tuple[str, str], ...] = ()
     dropped_keys: tuple[str, ...] = ()
     load_report: object | None = None
 

@@ -15,7 +15,7 @@ from visionkit.backbones.chain import linear_classifier
 from visionkit.backbones.drop_path import drop_path, linear_rule
 from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.pretrained import initialise
-from visionkit.backbones.resnet_blocks import conv, he_normal_
+from visionkit.backbones.resnet_blocks import conv, he_normal_, zero_last_norms_
 from visionkit.errors import ConfigError
 
 WIDTHS = (16, 32, 64)
@@ -44,6 +44,10 @@ class CifarBlock(nn.Module):
         self.drop_path = drop_path(rate)
         self.relu2 = nn.ReLU(inplace=True)
 
+    @property
+    def last_norm(self) -> nn.Module:
+        return self.bn2
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.relu1(self.bn1(self.conv1(x)))  # (B, width, h / stride, w / stride)
         y = self.bn2(self.conv2(y))
@@ -60,13 +64,21 @@ class CifarResNet(Backbone):
         norm: "batch", "frozen", "group" or "none", used everywhere.
         shortcuts: False for the plain network.
         drop_path: probability to drop the last block's branch in training; it rises linearly from the first block.
+        zero_init_residual: start every block as its shortcut (Goyal et al. 2017, sec. 5.1).
     """
 
     classifier_keys = {"linear.": "linear."}
     min_size = 8
     resolution = 32
 
-    def __init__(self, depth: int, norm: str = "batch", shortcuts: bool = True, drop_path: float = 0.0) -> None:
+    def __init__(
+        self,
+        depth: int,
+        norm: str = "batch",
+        shortcuts: bool = True,
+        drop_path: float = 0.0,
+        zero_init_residual: bool = False,
+    ) -> None:
         super().__init__()
         if depth < 8 or depth % 6 != 2:
             raise ConfigError(f"the depth of a CIFAR ResNet is 6n + 2 (8, 14, 20, 32, ...), not {depth}")
@@ -91,6 +103,8 @@ class CifarResNet(Backbone):
         self.out_channels = channels
         self.dense_stride = 2
         he_normal_(self)
+        if zero_init_residual:
+            zero_last_norms_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
         return self.layer3(windows)  # (R, 64, ceil(h / 2), ceil(w / 2))
@@ -99,29 +113,39 @@ class CifarResNet(Backbone):
         return linear_classifier(self.out_channels, num_classes)
 
 
-def resnet20(weights: str | None = None, norm: str = "batch", drop_path: float = 0.0) -> CifarResNet:
+def resnet20(
+    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+) -> CifarResNet:
     """ResNet-20. `weights`: None or a file; see `pretrained.load_weights`."""
-    return initialise(CifarResNet(20, norm, drop_path=drop_path), weights)
+    return initialise(CifarResNet(20, norm, drop_path=drop_path, zero_init_residual=zero_init_residual), weights)
 
 
-def resnet32(weights: str | None = None, norm: str = "batch", drop_path: float = 0.0) -> CifarResNet:
+def resnet32(
+    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+) -> CifarResNet:
     """ResNet-32. `weights`: None or a file; see `pretrained.load_weights`."""
-    return initialise(CifarResNet(32, norm, drop_path=drop_path), weights)
+    return initialise(CifarResNet(32, norm, drop_path=drop_path, zero_init_residual=zero_init_residual), weights)
 
 
-def resnet44(weights: str | None = None, norm: str = "batch", drop_path: float = 0.0) -> CifarResNet:
+def resnet44(
+    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+) -> CifarResNet:
     """ResNet-44. `weights`: None or a file; see `pretrained.load_weights`."""
-    return initialise(CifarResNet(44, norm, drop_path=drop_path), weights)
+    return initialise(CifarResNet(44, norm, drop_path=drop_path, zero_init_residual=zero_init_residual), weights)
 
 
-def resnet56(weights: str | None = None, norm: str = "batch", drop_path: float = 0.0) -> CifarResNet:
+def resnet56(
+    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+) -> CifarResNet:
     """ResNet-56. `weights`: None or a file; see `pretrained.load_weights`."""
-    return initialise(CifarResNet(56, norm, drop_path=drop_path), weights)
+    return initialise(CifarResNet(56, norm, drop_path=drop_path, zero_init_residual=zero_init_residual), weights)
 
 
-def resnet110(weights: str | None = None, norm: str = "batch", drop_path: float = 0.0) -> CifarResNet:
+def resnet110(
+    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+) -> CifarResNet:
     """ResNet-110. `weights`: None or a file; see `pretrained.load_weights`."""
-    return initialise(CifarResNet(110, norm, drop_path=drop_path), weights)
+    return initialise(CifarResNet(110, norm, drop_path=drop_path, zero_init_residual=zero_init_residual), weights)
 
 
 def plain20(weights: str | None = None, norm: str = "batch") -> CifarResNet:

@@ -1,6 +1,7 @@
 """Loading published or own weights into a backbone: everything it has is found with its shape, or nothing is loaded."""
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ class LoadReport:
     """What became of every key. `str(report)` is one line."""
 
     source: Path
-    loaded: tuple[str, ...]  # keys copied into the network, as the file has them
+    loaded: tuple[str, ...]  # keys copied into the network, as the file has them (after `renamed_keys`)
     classifier: tuple[str, ...]  # keys copied into the classifier
     unused: tuple[str, ...]  # keys of the file for parts that are not there: a classifier, a dropped tail
 
@@ -68,6 +69,8 @@ def load_weights(
     else:
         path = find_weights(source)
     tensors = read_weights(path)
+    for old, new in network.renamed_keys:
+        tensors = {re.sub(old, new, key): value for key, value in tensors.items()}
 
     wanted = dict(network.state_dict(keep_vars=True))
     heads: dict[str, Tensor] = {}

@@ -15,7 +15,7 @@ from visionkit.backbones.chain import linear_classifier
 from visionkit.backbones.drop_path import linear_rule
 from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.pretrained import initialise
-from visionkit.backbones.resnet_blocks import BasicBlock, Bottleneck, he_normal_
+from visionkit.backbones.resnet_blocks import BasicBlock, Bottleneck, he_normal_, zero_last_norms_
 
 
 class ResNet(Backbone):
@@ -69,14 +69,7 @@ class ResNet(Backbone):
         self.dense_stride = 2
         he_normal_(self)
         if zero_init_residual:
-            self._start_as_shortcuts()
-
-    def _start_as_shortcuts(self) -> None:
-        for module in self.modules():
-            if isinstance(module, (BasicBlock, Bottleneck)) and isinstance(
-                module.last_norm, (nn.BatchNorm2d, nn.GroupNorm)
-            ):
-                nn.init.zeros_(module.last_norm.weight)
+            zero_last_norms_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
         return self.layer4(windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))

@@ -35,6 +35,14 @@ def he_normal_(net: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
+def zero_last_norms_(net: nn.Module) -> None:
+    """Every block (a module with a `last_norm`) starts as its shortcut: Goyal et al. 2017, sec. 5.1."""
+    for module in net.modules():
+        last = getattr(module, "last_norm", None)
+        if isinstance(last, (nn.BatchNorm2d, nn.GroupNorm)):
+            nn.init.zeros_(last.weight)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions beside a shortcut (He et al. 2015, fig. 5, left).
 
