@@ -68,23 +68,27 @@ def load_weights(
         path = fetch_weights(network.weights_url)
     else:
         path = find_weights(source)
-    tensors = read_weights(path)
-    for old, new in network.renamed_keys:
-        tensors = {re.sub(old, new, key): value for key, value in tensors.items()}
+    published = read_weights(path)
+    tensors = renamed(published, network)
 
     wanted = dict(network.state_dict(keep_vars=True))
     heads: dict[str, Tensor] = {}
     for head, names in ((classifier, network.classifier_keys), (aux_classifiers, network.aux_keys)):
         own = {} if head is None else head.state_dict(keep_vars=True)
-        for published, ours in names.items():
-            heads |= {published + key.removeprefix(ours): own[key] for key in own if key.startswith(ours)}
-    _require_fit(path, tensors, wanted, type(network).__name__)
+        for theirs, ours in names.items():
+            heads |= {theirs + key.removeprefix(ours): own[key] for key in own if key.startswith(ours)}
+    try:
+        _require_fit(path, tensors, wanted, type(network).__name__)
+    except ConfigError as error:
+        raise ConfigError(f"{error}{_owner(published, path)}") from None
     _require_fit(path, tensors, heads, "classifier")
     known = (*network.classifier_keys, *network.aux_keys, *network.dropped_keys)
     left = [key for key in tensors if key not in wanted and key not in heads and not key.endswith(COUNTER)]
     unexpected = [key for key in left if not key.startswith(known)]
     if unexpected:
-        raise ConfigError(f"{path} does not fit: this {type(network).__name__} has no {_some(unexpected)}")
+        raise ConfigError(
+            f"{path} does not fit: this {type(network).__name__} has no {_some(unexpected)}{_owner(published, path)}"
+        )
 
     _copy(tensors, wanted)
     _copy(tensors, heads)
@@ -103,6 +107,21 @@ def initialise(backbone: B, weights: str | Path | None) -> B:
     if weights is not None:
         backbone.load_report = load_weights(backbone, weights)
     return backbone
+
+
+def renamed(tensors: Mapping[str, Tensor], network: Backbone) -> dict[str, Tensor]:
+    """The tensors of a file under the names that the network has for them, as its `renamed_keys` say."""
+    for old, new in network.renamed_keys:
+        tensors = {re.sub(old, new, key): value for key, value in tensors.items()}
+    return dict(tensors)
+
+
+def _owner(tensors: Mapping[str, Tensor], path: Path) -> str:
+    """The end of the sentence that refuses a file: the network of the line that it would fit."""
+    from visionkit.backbones.recognise import recognise  # it knows all networks, and they know this module
+
+    name = recognise(tensors, path)
+    return f"; it fits {name}" if name else ""
 
 
 def _require_fit(path: Path, tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: str) -> None:
