@@ -1,7 +1,7 @@
 """Where the published ImageNet weights are: torchvision's first release of each network (`IMAGENET1K_V1`).
 
-The digits at the end of a name (eight or ten) are the start of the file's SHA-256, checked on download. The first release, not
-the later recipes: detection papers and torchvision's own detectors fine-tune from it.
+The digits at the end of a name (eight or ten) are the start of the file's SHA-256, checked on download. The first
+release, not the later recipes: detection papers and torchvision's own detectors fine-tune from it.
 """
 
 _BASE = "https://download.pytorch.org/models/"
