@@ -8,7 +8,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -q -n $(WORKERS)
 QUICKSTART := outputs/quickstart
 
-.PHONY: help setup quickstart test test-slow check bench bench-bccd clean
+.PHONY: help setup quickstart test test-slow parity check bench bench-bccd clean
 
 help: ## print this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -31,6 +31,9 @@ quickstart: setup ## generated data, a detector from scratch, its score and pict
 
 test: setup ## all tests but the slow ones
 	@$(PYTEST)
+
+parity: setup ## every network beside torchvision's: contract, logits, gradients, one training step each: minutes
+	@$(PYTEST) -m parity
 
 test-slow: setup ## the tests that train for minutes
 	@$(PYTEST) -m slow

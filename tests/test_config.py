@@ -246,7 +246,8 @@ OPTIONS = [(group, file.stem) for group in ("backbone", "data", "augment", "opti
 
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_names_what_may_be_built(group, option):
-    config = to_plain(compose("train", [f"{group}={option}"]))
+    own_pictures = ["data.root=pictures"] if option == "folder" else []  # there is no default for these
+    config = to_plain(compose("train", [f"{group}={option}", *own_pictures]))
     assert {"weights", "norm"} <= set(config["backbone"])  # backbone.weights=PATH works on every one
     targets = list(targets_in(config))
     assert {"backbone", "data", "task", "schedule"} <= {key.partition(".")[0] for key, _ in targets}
