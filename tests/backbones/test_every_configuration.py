@@ -1,6 +1,7 @@
 """Every file of configs/backbone: it builds, and as a classifier it takes a training step. Nothing is computed: tensors
 on the meta device have shapes and no values. `make parity` takes the steps in earnest."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,28 @@ from visionkit.config import compose, instantiate
 from visionkit.models.build import classifier
 from visionkit.structures import Batch, Targets
 
-NAMES = sorted(file.stem for file in (Path(__file__).parents[2] / "configs/backbone").glob("*.yaml"))
+REPOSITORY = Path(__file__).parents[2]
+NAMES = sorted(file.stem for file in (REPOSITORY / "configs/backbone").glob("*.yaml"))
+
+
+def documented() -> dict[str, int]:
+    """The parameters in the tables of docs/networks.md."""
+    rows = re.findall(
+        r"^\| (\w+) \| [\dx ]+ \| ([\d,]+) \|", (REPOSITORY / "docs/networks.md").read_text(), re.MULTILINE
+    )
+    return {name: int(count.replace(",", "")) for name, count in rows}
+
+
+DOCUMENTED = documented()
+
+
+def test_every_network_is_in_the_page():
+    others = [name for name in NAMES if name not in DOCUMENTED]
+    assert all(
+        name.endswith("_fpn") or name in ("timm", "cell_network", "basic_resnet") or name == "basic_fpn"
+        for name in others
+    )
+    assert set(DOCUMENTED) <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -23,6 +45,9 @@ def test_builds_and_takes_a_step(name):
     net = net.to("meta")
     side = max(net.min_size, min(net.resolution, 64))
     with torch.device("meta"):
+        classes = 10 if net.resolution == 32 else 1000
+        count = sum(p.numel() for module in (net, net.new_classifier(classes)) for p in module.parameters())
+        assert count == DOCUMENTED.get(name, count)
         model = classifier(net, 5, size=side)
         zeros = torch.zeros(2, dtype=torch.int64)
         batch = Batch(torch.zeros(2, 3, side, side, dtype=torch.uint8), torch.full((2, 2), side), zeros, zeros)
