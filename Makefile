@@ -25,9 +25,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(READY)
 
 quickstart: setup ## generated data, a detector from scratch, its score and pictures: about 5 minutes
-	$(PYTHON) tools/train.py experiment=quickstart output=$(QUICKSTART)
+	$(PYTHON) tools/train.py experiment=quickstart data.root=datasets/quickstart output=$(QUICKSTART)
 	$(PYTHON) tools/demo.py checkpoint=$(QUICKSTART)/checkpoints/best.pt \
-	  source="$$(ls -td datasets/scenes/*/coco/val | head -n 1)" limit=12 output=$(QUICKSTART)/demo
+	  source="$$(ls -td datasets/quickstart/*/coco/val | head -n 1)" limit=12 output=$(QUICKSTART)/demo
 
 test: setup ## all tests but the slow ones
 	@$(PYTEST)
