@@ -61,6 +61,7 @@ def evaluate_checkpoint(config: Any) -> None:
     from visionkit.config import from_plain
     from visionkit.engine import distributed
     from visionkit.engine.precision import make_deterministic
+    from visionkit.errors import ConfigError
     from visionkit.predictor import load
     from visionkit.run_folder import usable_folder
 
@@ -78,12 +79,15 @@ def evaluate_checkpoint(config: Any) -> None:
             print(line)
     trained.evaluation.batch_size = config.batch_size
     if config.iou_type is not None:
+        if "iou_types" not in trained.evaluation:
+            raise ConfigError("iou_type is for detectors; this checkpoint is a classifier's.")
         trained.evaluation.iou_types = [config.iou_type]
     evaluator = build_evaluator(trained, index, config.workers)
     report = evaluator(predictor.model, folder)
     if report is not None:
         print(report)
         print(f"metrics.json and predictions.json are in {folder}")
+    distributed.barrier()
     distributed.cleanup()
 
 

@@ -14,12 +14,9 @@ def show_data(config: Any) -> None:
     """Entry point: read, augment, draw."""
     from pathlib import Path
 
-    from visionkit.assemble import load_data, train_dataset
+    from visionkit.assemble import build_model, load_data, train_dataset
     from visionkit.data.collate import collate
-    from visionkit.data.labelled import LabelledIndex
     from visionkit.errors import ConfigError
-    from visionkit.ops.center_crop import CenterCrop
-    from visionkit.ops.resize import TestResize
     from visionkit.pictures import PICTURES, drawn_samples, write_image
     from visionkit.run_folder import usable_folder
     from visionkit.viz.mosaic import mosaic
@@ -32,10 +29,8 @@ def show_data(config: Any) -> None:
     index = data.train if config.split == "train" else data.val
     for line in index.report:
         print(line)
-    size = config.task.get("size") or 224
-    labelled = isinstance(index, LabelledIndex)
-    resize = CenterCrop(size, size) if labelled else TestResize(config.task.short, config.task.long)
-    dataset = train_dataset(config, data, resize, config.split)
+    model = build_model(config, len(data.names), pretrained=False)  # it says to what size pictures are brought
+    dataset = train_dataset(config, data, model.resize, config.split)
     count = min(config.count, len(dataset))
     samples = [dataset[(config.epoch, i)] for i in range(count)]
     pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]

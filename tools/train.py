@@ -1,7 +1,8 @@
-"""Train a detector under a configuration: data, backbone, task, optimizer and schedule are chosen by name.
+"""Train a model under a configuration: data, backbone, task, optimizer and schedule are chosen by name.
 
     python tools/train.py experiment=quickstart
     python tools/train.py task=faster_rcnn backbone=resnet18_fpn data=voc07 trainer.epochs=12
+    python tools/train.py task=classify backbone=resnet18 backbone.weights=imagenet data=folder data.root=PICTURES
     torchrun --nproc-per-node 2 tools/train.py experiment=faster_rcnn_bccd
 
 Writes outputs/<experiment>/<time>/ (or `output`): checkpoints/, metrics.jsonl, eval/, plots/, samples/.
@@ -98,6 +99,7 @@ def train(config: Any) -> None:
         say(report)
         say(f"trained in {minutes} min {seconds} s, evaluations included; best at step {result.best.get('step')}")
         say(f"everything is in {folder}")
+    distributed.barrier()  # rank 0 draws; a process that ends meanwhile would end the run
     distributed.cleanup()
 
 

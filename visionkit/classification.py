@@ -10,7 +10,7 @@ import numpy as np
 from visionkit.data.classification import labelled_batches
 from visionkit.data.labelled import LabelledIndex
 from visionkit.engine.distributed import gather_objects, rank, world_size
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, NonFiniteLossError
 from visionkit.evaluation.accuracy import evaluate_classification
 from visionkit.evaluation.files import write_json
 from visionkit.evaluation.report import Report, write_metrics
@@ -18,6 +18,7 @@ from visionkit.models.classifier import Classifier
 
 METRICS = ("top1", "top5", "val_loss")
 RANKED = 5
+LARGEST = 1e4  # loss of a picture whose true class has a probability of 0 in float32
 
 _Row = tuple[int, list[int], list[float], float]  # position, best classes, their probabilities, loss
 
@@ -83,13 +84,16 @@ class ClassificationEvaluator:
             self.index, model.resize, self.batch_size, self.workers, rank(), world_size()
         ):
             scores = model.classify(batch.to(device)).cpu()  # (B, K) log-probabilities
+            wrong = [i for i, row in zip(positions, scores.isnan().any(dim=1).tolist(), strict=True) if row]
+            if wrong:
+                raise NonFiniteLossError(f"the network's scores for {self.index.path(wrong[0])} are not numbers.")
             top = scores.topk(best, dim=1)  # the lower class first among equals is not promised; ties are chance
             for row, i in enumerate(positions):
                 yield (
                     i,
                     top.indices[row].tolist(),
                     top.values[row].exp().tolist(),
-                    -float(scores[row, int(self.index.labels[i])]),
+                    min(-float(scores[row, int(self.index.labels[i])]), LARGEST),
                 )
 
     def _record(self, i: int, labels: list[int], probabilities: list[float]) -> dict[str, Any]:

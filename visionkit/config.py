@@ -54,7 +54,10 @@ def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[Di
                 return None
             try:
                 config = compose(config_name, given, config_dir)
-                return None if config is None else function(config)
+                result = None if config is None else function(config)
+                if _many_processes():
+                    _end(0)
+                return result
             except VisionKitError as error:
                 _leave(str(error), error.exit_code)
             except OmegaConfBaseException as error:
@@ -312,12 +315,16 @@ def _peer_lost(error: Exception) -> bool:
 
 def _end(code: int) -> NoReturn:
     """`sys.exit`; with several processes at once, since gloo's threads may abort an interpreter that winds down."""
-    engine = sys.modules.get("visionkit.engine.distributed")
-    if engine is not None and engine.world_size() > 1:
+    if _many_processes():
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
     sys.exit(code)
+
+
+def _many_processes() -> bool:
+    """Whether this command is one of several of a run (and has started as one)."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "visionkit.engine.distributed" in sys.modules
 
 
 def _leave(sentence: str, code: int) -> NoReturn:

@@ -76,9 +76,9 @@ def test_a_block_without_a_branch_is_its_shortcut_and_a_plain_one_is_nothing():
         torch.testing.assert_close(block(x), expected)
 
 
-def test_plain_networks_have_the_keys_of_their_twins():
+def test_plain_networks_have_the_parameters_of_their_twins_under_other_names():
     plain, residual = cifar_resnet.plain20(), cifar_resnet.resnet20()
-    plain.load_state_dict(residual.state_dict())
+    plain.load_state_dict({key.replace("layer", "plain"): value for key, value in residual.state_dict().items()})
     images = torch.rand(1, 3, 32, 32)
     assert not torch.allclose(plain.eval()(images, ("c0",))["c0"], residual.eval()(images, ("c0",))["c0"])
 
@@ -161,3 +161,9 @@ def test_zero_init_residual_makes_every_block_its_shortcut():
     x = torch.rand(1, 16, 8, 8)
     torch.testing.assert_close(net.layer1(x), x)
     assert not torch.equal(cifar_resnet.resnet20().eval().layer1(x), x)
+
+
+def test_a_plain_network_refuses_its_residual_twins_weights(tmp_path):
+    torch.save(cifar_resnet.resnet20().state_dict(), tmp_path / "residual.pth")
+    with pytest.raises(ConfigError, match="does not fit.*it fits resnet20"):
+        cifar_resnet.plain20(str(tmp_path / "residual.pth"))

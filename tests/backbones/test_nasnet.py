@@ -294,3 +294,10 @@ def test_own_weights_come_back(tmp_path):
         narrow(cells=0)
     with pytest.raises(ConfigError, match="norm must be one of batch, frozen, group, none, not 'layer'"):
         nasnet.nasnet_mobile(norm="layer")
+
+
+def test_auxiliary_head_with_one_image_is_refused():
+    head = nasnet.AuxiliaryHead(4, 8, 5, "batch")
+    with pytest.raises(ConfigError, match="two images a step: trainer.batch_size=2, or task.aux_weight=0"):
+        head(torch.rand(1, 12, 6, 6))
+    assert head.eval()(torch.rand(1, 12, 6, 6)).shape == (1, 5)

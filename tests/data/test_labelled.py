@@ -141,13 +141,13 @@ def test_the_same_key_gives_the_same_sample_and_another_epoch_another_one(tree):
 def test_pad_crop_only_moves_the_picture(tree):
     sample = labelled_sample(folder(str(tree)).train, 14)
     seen = set()
-    for seed in range(60):
+    for seed in range(400):
         moved = PadCrop(2)(type(sample)(sample.image, sample.truth, 1, (20, 30), seed=seed)).image
         assert moved.shape == sample.image.shape
         rows = np.flatnonzero(moved.any(axis=(1, 2)))
         columns = np.flatnonzero(moved.any(axis=(0, 2)))
         seen.add((rows[0], rows[-1], columns[0], columns[-1]))
-    assert len(seen) == 9 or len(seen) > 5, "black borders on every side"
+    assert len(seen) == 25, "five places along each side"
 
 
 def test_random_resized_crop_covers_the_stated_areas():
@@ -200,3 +200,54 @@ def test_a_broken_picture_is_named(tree):
     (tree / "val" / "bee" / "1.png").write_bytes(b"not a png")
     with pytest.raises(DataError, match=r"bee/1\.png"):
         list(labelled_batches(folder(str(tree)).val, CenterCrop(16, 16), 2))
+
+
+@pytest.mark.parametrize(("augment", "same"), [(None, True), (RandomFlip(0.0), True), (RandomResizedCrop(16), False)])
+def test_a_file_of_the_networks_size_is_zoomed_alike_in_training_and_test(tmp_path, augment, same):
+    ramp = np.repeat(np.linspace(0, 255, 16).astype(np.uint8)[None, :, None], 16, axis=0).repeat(3, axis=2)
+    for split in ("train", "val"):
+        (tmp_path / split / "ant").mkdir(parents=True)
+        Image.fromarray(ramp).save(tmp_path / split / "ant/0.png")
+    data, resize = folder(str(tmp_path)), CenterCrop(20, 16)
+    trained = LabelledDataset(data.train, augment, resize, 0)[(0, 0)].image
+    _, tested = next(labelled_batches(data.val, resize, 1))
+    assert np.array_equal(trained, tested.pixels[0].permute(1, 2, 0).numpy()) == same
+
+
+def test_hidden_folders_and_odd_names(tree):
+    picture(tree / "train" / "ant" / ".ipynb_checkpoints" / "0.png", (1, 1, 1))
+    picture(tree / "train" / "ant" / "n\udcff.png", (3, 3, 3))  # a name that is not UTF-8
+    data = folder(str(tree))
+    assert data.train.class_counts().tolist() == [6, 5, 5]
+    assert [labelled_sample(data.train, i).image[0, 0, 0] for i in range(6)].count(3) == 1
+
+
+def test_a_cut_out_picture_of_another_size_than_stated_is_named(tmp_path):
+    picture(tmp_path / "a.png", (9, 9, 9), (20, 25))
+    index = detection(tmp_path / "a.png")
+    data = objects(join_splits(index, index))
+    with pytest.raises(DataError, match=r"a\.png is 25 x 20 pixels \(upright\), but its annotation says 50 x 40"):
+        list(labelled_batches(data.val, CenterCrop(16, 16), 2))
+
+
+@pytest.mark.parametrize("shape", [(2, 6000), (6000, 2)])
+def test_thin_pictures_take_no_memory(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    assert CenterCrop(256, 224)(image).shape == (224, 224, 3)
+    wide = np.zeros((10, 200, 3), np.uint8)
+    wide[:, 95:105] = 255  # the middle is what is seen
+    assert CenterCrop(20, 16)(wide).mean() > 200
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: PadCrop(-1), "pad must be"),
+        (lambda: RandomResizedCrop(0), "size must be"),
+        (lambda: RandomResizedCrop(8, area=(8, 100)), "area must be"),
+        (lambda: RandomResizedCrop(8, ratio=(0, 1)), "ratio must be"),
+    ],
+)
+def test_transforms_check_their_settings(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

@@ -110,10 +110,16 @@ def test_a_gray_network_sees_gray_pictures():
     torch.testing.assert_close(gray[:, 0], expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_pyramid_classifies_with_its_last_region_stage():
+def test_a_pyramid_classifies_with_the_mean_of_its_levels_and_leaves_no_parameter_out():
     fpn = build_fpn(lambda weights, norm: basic_resnet(WIDTHS, norm=norm), norm="batch", channels=8, hidden=16)
     model = classifier(fpn, 3, size=64)
-    assert model.logits(batch(2, 64)[0]).shape == (2, 3)
+    data, targets = batch(2, 64)
+    model(data, targets)["loss_class"].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == [], "else data parallel training stops"
+    model.eval()
+    maps = fpn(model.normalize(data), fpn.region_stages)
+    vectors = torch.stack([fpn.tail(fpn.pool(maps[name])) for name in ("p2", "p3", "p4", "p5")]).mean(dim=0)
+    torch.testing.assert_close(model.logits(data), model.head.linear(vectors))
 
 
 @pytest.mark.parametrize(
@@ -121,6 +127,7 @@ def test_a_pyramid_classifies_with_its_last_region_stage():
     [
         ({"size": 16}, "size=16: ResNet takes images of at least 32 pixels a side; choose task.size=32 or more"),
         ({"size": 64, "short": 48}, "short=48 is less than the 64 pixels"),
+        ({"size": 32, "short": 40.5}, "short=40.5: short has to be a whole number"),
         ({"size": "big"}, "size=big: size has to be a whole number"),
         ({"size": 32, "label_smoothing": 2}, "label_smoothing=2: label_smoothing has to be a number from 0 to 1"),
     ],

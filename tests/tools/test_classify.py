@@ -148,3 +148,44 @@ def test_other_classes_are_named(tool, classified, tmp_path):
     (other / "train" / "disc").rename(other / "train" / "ellipse")
     arguments = ("data=folder", f"data.root={other}", "workers=0", f"output={tmp_path / 'e'}")
     tool("evaluate", f"checkpoint={classified.best}", *arguments).sentence(3, "'ellipse'", "cross, disc, square")
+
+
+def test_a_classifiers_checkpoint_is_a_weights_file(tool, classified, tmp_path):
+    weights = f"backbone.weights={classified.best}"
+    outcome = tool(
+        "train", *SMALL, "data=folder", f"data.root={classified.tree}", weights, f"output={tmp_path / 'run'}"
+    )
+    assert outcome.code == 0, outcome.err
+    assert "tensors loaded, " in outcome.out and "head.linear.weight" in outcome.out, "the head is reported as unused"
+
+
+def test_a_network_of_nan_is_not_given_an_accuracy(tool, classified, tmp_path):
+    import torch
+
+    state = torch.load(classified.best, weights_only=True)
+    state["model"]["head.linear.bias"][0] = float("nan")
+    torch.save(state, tmp_path / "broken.pt")
+    outcome = tool("evaluate", f"checkpoint={tmp_path / 'broken.pt'}", "workers=0", f"output={tmp_path / 'e'}")
+    outcome.sentence(4, "scores for", "0.png are not numbers")
+
+
+def test_iou_type_is_for_detectors(tool, classified, tmp_path):
+    arguments = (f"checkpoint={classified.best}", "workers=0", f"output={tmp_path / 'e'}", "iou_type=bbox")
+    tool("evaluate", *arguments).sentence(2, "iou_type is for detectors")
+
+
+def test_a_pyramid_trains_in_two_processes(classified, tmp_path):
+    """Every parameter takes part, and the run ends as it should: with everything written and exit code 0."""
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               "tools/train.py", "task=classify", "backbone=basic_fpn", "backbone.body.widths=[8,8,16,16]",
+               "backbone.channels=8", "backbone.hidden=16", "task.size=64", "trainer.max_steps=3",
+               "trainer.batch_size=2", "trainer.workers=0", "trainer.device=cpu", "data=folder",
+               f"data.root={classified.tree}", f"output={tmp_path / 'run'}"]  # fmt: skip
+    done = subprocess.run(command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    written = files_below(tmp_path / "run")
+    assert {"samples/classes.jpg", "plots/losses.png", "eval/metrics.json"} <= set(written)
+    assert len(json.loads((tmp_path / "run/eval/predictions.json").read_text())) == 9

@@ -94,10 +94,13 @@ class CifarResNet(Backbone):
                 blocks.append(CifarBlock(channels, width, stride, norm, shortcuts, rate))
                 channels = width
             groups.append(nn.Sequential(*blocks))
-        self.layer1, self.layer2, self.layer3 = groups
+        # Other names in a plain network, or the weights of its residual twin would load.
+        names = [f"{'layer' if shortcuts else 'plain'}{level}" for level in (1, 2, 3)]
+        for name, group in zip(names, groups, strict=True):
+            self.add_module(name, group)
 
         self.stages = {f"c{level}": Stage(width, 1 << level) for level, width in enumerate(WIDTHS)}
-        self.paths = {"c0": ("conv1", "bn1", "relu", "layer1"), "c1": ("layer2",), "c2": ("layer3",)}
+        self.paths = {"c0": ("conv1", "bn1", "relu", names[0]), "c1": (names[1],), "c2": (names[2],)}
         self.region_stages = self.proposal_stages = ("c1",)
         self.window = 16  # of a 32 x 32 image
         self.out_channels = channels
@@ -107,7 +110,9 @@ class CifarResNet(Backbone):
             zero_last_norms_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        return self.layer3(windows)  # (R, 64, ceil(h / 2), ceil(w / 2))
+        for module in self.parts()["c2"]:
+            windows = module(windows)
+        return windows  # (R, 64, ceil(h / 2), ceil(w / 2))
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return linear_classifier(self.out_channels, num_classes)

@@ -28,6 +28,7 @@ def assert_is_backbone(backbone: Backbone, sizes: Sequence[tuple[int, int]] | No
     """
     kept = copy.deepcopy(backbone.state_dict())
     backbone.eval()
+    _assert_attributes(backbone)
     least = max(backbone.min_size, 2 * _coarsest(backbone))
     sizes = sizes or ((least, least + _coarsest(backbone)), (least + 11, least + 5))
     for size in sizes:
@@ -39,7 +40,8 @@ def assert_is_backbone(backbone: Backbone, sizes: Sequence[tuple[int, int]] | No
     _assert_dense_tail(backbone)
     _assert_autocast(backbone, image)
     _assert_round_trip(backbone, image)
-    _assert_learns(backbone, _images(backbone, 2, sizes[0]))
+    for count in (2, 1):
+        _assert_learns(backbone, _images(backbone, count, sizes[0]))
     backbone.load_state_dict(kept)
     backbone.eval()
 
@@ -72,6 +74,14 @@ class _Whole(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         name = self.backbone.region_stages[0]
         return self.backbone.tail(self.backbone.pool(self.backbone(images, (name,))[name]))
+
+
+def _assert_attributes(backbone: Backbone) -> None:
+    channels = {"rgb": 3, "gray": 1}.get(backbone.color)
+    assert channels, f"color is rgb or gray, not {backbone.color}"
+    assert len(backbone.mean) == len(backbone.std) == channels, f"mean and std of a {backbone.color} network"
+    assert min(backbone.std) > 0, "std is above 0"
+    assert backbone.min_size <= backbone.resolution, "a network takes the images that it was designed for"
 
 
 def _images(backbone: Backbone, count: int, size: tuple[int, int]) -> Tensor:
@@ -156,9 +166,11 @@ def _assert_size_refused(backbone: Backbone) -> None:
 def _assert_tail(backbone: Backbone) -> None:
     for name in backbone.region_stages:
         stage, window = backbone.stages[name], backbone.window
-        windows = torch.rand(3, stage.channels, window, window)
+        windows = torch.randn(3, stage.channels, window, window)
+        before = windows.clone()
         maps = backbone.tail_maps(windows)
         vectors = backbone.tail(windows)
+        assert torch.equal(windows, before), "the tail leaves its windows as they are: others look at the same map"
         assert vectors.shape == (3, backbone.out_channels), f"tail: {tuple(vectors.shape)}"
         torch.testing.assert_close(backbone.reduce(maps), vectors)
         assert backbone.tail(windows[:0]).shape == (0, backbone.out_channels), "no regions"
@@ -181,6 +193,8 @@ def _assert_dense_tail(backbone: Backbone) -> None:
     torch.testing.assert_close(alone, expected, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(backbone.reduce(alone), backbone.tail(backbone.pool(region_map[:, :, :side, :side])))
     dense, (height, width) = backbone.dense_tail(region_map), expected.shape[2:]
+    more = backbone.dense_tail(torch.rand(1, channels, side + 3 * step, side + 4 * step))
+    assert (more.shape[2], more.shape[3]) == (dense.shape[2] + 2, dense.shape[3] + 2), f"dense_stride is not {step}"
     if backbone.dense_exact:
         assert dense.shape[2:] == (height + 1, width + 2), f"dense tail: {tuple(dense.shape)}"
         for i, j in ((0, 0), (1, 2)):
@@ -200,6 +214,14 @@ def _assert_autocast(backbone: Backbone, image: Tensor) -> None:
     for name in names:
         distance = (rounded[name].float() - exact[name]).norm() / exact[name].norm().clamp(min=1e-6)
         assert distance < 0.2, f"{name} under bf16 is off by {distance:.2f} of its norm"
+    with torch.autocast("cpu", torch.bfloat16):
+        region_map = rounded[backbone.region_stages[-1]]
+        region_map = torch.rand(2, region_map.shape[1], backbone.dense_window, backbone.dense_window).to(
+            region_map.dtype
+        )
+        vectors = backbone.tail(backbone.pool(region_map))
+        logits = backbone.new_classifier(5).eval()(backbone.dense_tail(region_map))
+    assert torch.isfinite(vectors).all() and torch.isfinite(logits).all(), "the tail under bf16"
 
 
 @torch.no_grad()
@@ -222,14 +244,17 @@ def _assert_learns(backbone: Backbone, images: Tensor) -> None:
     backbone.zero_grad()
     maps = backbone(images, tuple(dict.fromkeys((*backbone.region_stages, *backbone.proposal_stages))))
     channels = backbone.stages[backbone.region_stages[0]].channels
-    vectors = backbone.tail(torch.rand(2, channels, backbone.window, backbone.window))
+    vectors = backbone.tail(torch.rand(len(images), channels, backbone.window, backbone.window))
     (sum(m.square().sum() for m in maps.values()) + vectors.square().sum()).backward()
     unused = [name for name, p in backbone.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused, f"never used: {unused}"
     weights = {f"{name}.weight" for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d)}
     first = next(((n, p) for n, p in backbone.named_parameters() if n in weights), None)
     if first is not None and first[1].requires_grad:
-        assert first[1].grad is not None and first[1].grad.abs().sum() > 0, f"no gradient reaches {first[0]}"
+        largest = max(float(p.grad.abs().max()) for p in backbone.parameters() if p.grad is not None)
+        assert first[1].grad is not None
+        reached = float(first[1].grad.abs().max())
+        assert reached > 1e-8 * largest, f"no gradient reaches {first[0]}: {reached:.1e} of {largest:.1e}"
     backbone.zero_grad()
     backbone.eval()
 

@@ -7,7 +7,7 @@ torchvision's: `features.2.0.block.1.0.weight`.
 import math
 from collections.abc import Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
@@ -134,13 +134,14 @@ class EfficientNet(Backbone):
         self.region_stages = self.proposal_stages = ("c4",)
         self.window = 14
         self.dense_stride = 2
-        self._initialise()
+        # Without norms fan in: the fan out of a depthwise convolution counts all channels, and the signal would vanish.
+        self._initialise("fan_in" if norm == "none" else "fan_out")
 
-    def _initialise(self) -> None:
-        """As torchvision: He's (fan out) for convolutions; norms keep their own start."""
+    def _initialise(self, mode: Literal["fan_in", "fan_out"]) -> None:
+        """As torchvision: He's for convolutions (fan out); norms keep their own start."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                nn.init.kaiming_normal_(module.weight, mode=mode)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 

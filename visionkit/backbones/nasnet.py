@@ -122,6 +122,11 @@ class AuxiliaryHead(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Maps of the last two cells (B, skipped + channels, h, w) -> (B, num_classes), from the last one's."""
+        if self.training and len(maps) == 1 and isinstance(self.whole[1], nn.BatchNorm2d):
+            raise ConfigError(
+                "NASNet's auxiliary head normalises one value a channel over the batch, so it needs two images a step: "
+                "trainer.batch_size=2, or task.aux_weight=0"
+            )
         x = self.pool(self.relu(maps[:, self.skipped :]))  # (B, channels, 4, 4)
         return self.linear(self.whole(self.inner(x)).flatten(1))
 

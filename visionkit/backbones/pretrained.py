@@ -69,7 +69,8 @@ def load_weights(
     else:
         path = find_weights(source)
     published = read_weights(path)
-    tensors = renamed(published, network)
+    tensors, outside = _inside(published, network)
+    tensors = renamed(tensors, network)
 
     wanted = dict(network.state_dict(keep_vars=True))
     heads: dict[str, Tensor] = {}
@@ -96,7 +97,7 @@ def load_weights(
         source=path,
         loaded=tuple(key for key in wanted if key in tensors),
         classifier=tuple(key for key in heads if key in tensors),
-        unused=tuple(left),
+        unused=(*left, *outside),
     )
     log.info("%s", report)
     return report
@@ -107,6 +108,19 @@ def initialise(backbone: B, weights: str | Path | None) -> B:
     if weights is not None:
         backbone.load_report = load_weights(backbone, weights)
     return backbone
+
+
+def _inside(tensors: Mapping[str, Tensor], network: Backbone) -> tuple[Mapping[str, Tensor], list[str]]:
+    """The tensors of the network inside of a model of the kit (a checkpoint of tools/train.py, whose keys begin with
+    "backbone." or "encode.backbone.body."), without that prefix; and the keys of the rest. Other files as they are."""
+    wanted = [key for key in network.state_dict() if not key.endswith(COUNTER)]
+    for key in tensors:
+        prefix = key.removesuffix(wanted[0])
+        ours = prefix != key and prefix.endswith(("backbone.", "backbone.body."))
+        if ours and all(prefix + name in tensors for name in wanted):
+            inner = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+            return inner, [name for name in tensors if not name.startswith(prefix)]
+    return tensors, []
 
 
 def renamed(tensors: Mapping[str, Tensor], network: Backbone) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ its head takes, and that head up to the logits is the tail. Detection goes throu
 
 import difflib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from visionkit.backbones.base import Backbone, Stage
 from visionkit.backbones.chain import linear_classifier, require_stages
 from visionkit.backbones.norms import FrozenBatchNorm2d
-from visionkit.backbones.pretrained import initialise
+from visionkit.backbones.pretrained import LoadReport, initialise
 from visionkit.errors import ConfigError
 
 
@@ -216,4 +217,7 @@ def timm(
     if norm == "frozen":
         freeze_batch_norms(made)
     net = TimmBackbone(made, model, dropout)
-    return initialise(net, None if weights == "imagenet" else weights)
+    if weights == "imagenet":
+        net.load_report = LoadReport(Path("timm") / model, tuple(net.state_dict()), (), ())
+        return net
+    return initialise(net, weights)

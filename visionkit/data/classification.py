@@ -7,9 +7,11 @@ import numpy as np
 
 from visionkit.data.collate import pad_images
 from visionkit.data.crops import cut_out
+from visionkit.data.dataset import wrong_size
 from visionkit.data.image import read_image
 from visionkit.data.labelled import LabelledIndex
 from visionkit.data.workers import run_workers
+from visionkit.errors import DataError, VisionKitError
 from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.hashing import mix
 from visionkit.structures import Batch, Sample, Truth
@@ -39,10 +41,11 @@ class LabelledDataset:
         """`key` is (epoch, position). DataError names the file that cannot be read."""
         seed = mix(self._seed, key[0], self.index.image_id(key[1]))
         sample = labelled_sample(self.index, key[1], seed)
+        before, side = sample.image.shape[:2], self.resize.size
         if self._augment is not None:
             sample = self._augment(sample)
-        side = self.resize.size
-        if sample.image.shape[:2] == (side, side):
+        set_by_augment = getattr(self._augment, "sets_size", False) or sample.image.shape[:2] != before
+        if set_by_augment and sample.image.shape[:2] == (side, side):
             return sample
         return Sample(self.resize(sample.image), sample.truth, sample.id, sample.original_size, seed=seed)
 
@@ -54,7 +57,10 @@ class LabelledDataset:
 def labelled_sample(index: LabelledIndex, i: int, seed: int = 0) -> Sample:
     """Picture i as it is on disk, upright, cut out where only a part is meant; its class is `truth.image_label`."""
     image = read_image(index.path(i))
-    if index.crops is not None:
+    if index.crops is not None and index.sizes is not None:
+        found, stated = image.shape[:2], tuple(index.sizes[i].tolist())
+        if found != stated:
+            raise wrong_size(index.path(i), found, stated)
         image = cut_out(image, index.crops[i])
     none = np.zeros(0, np.int64)
     truth = Truth(np.zeros((0, 4), np.float32), none, none.astype(np.bool_), image_label=int(index.labels[i]))
@@ -75,7 +81,16 @@ class _Reader:
     resize: CenterCrop
 
     def __call__(self, positions: list[int]) -> tuple[list[int], Batch]:
-        images = [self.resize(labelled_sample(self.index, i).image) for i in positions]
+        images = [self._image(i) for i in positions]
         ids = [self.index.image_id(i) for i in positions]
         canvas = (self.resize.size, self.resize.size)
         return positions, pad_images(images, ids, [mix(0, 0, number) for number in ids], canvas)
+
+    def _image(self, i: int) -> np.ndarray:
+        try:
+            return self.resize(labelled_sample(self.index, i).image)
+        except VisionKitError:
+            raise
+        except Exception as error:
+            path = self.index.path(i)
+            raise DataError(f"image {path} cannot be prepared: {type(error).__name__}: {error}") from error

@@ -35,7 +35,8 @@ def _cut(index: DetectionIndex, margin: float, min_side: float) -> LabelledIndex
     if left:
         report.append(f"{index.source}: {left} objects are under {min_side:g} px, crowds or difficult: left out.")
     crops = boxes.astype(np.float32)
-    return LabelledIndex(index.names, index.source, report, index.paths.select(image), index.labels[kept], crops)
+    paths, labels = index.paths.select(image), index.labels[kept]
+    return LabelledIndex(index.names, index.source, report, paths, labels, crops, index.sizes[image])
 
 
 def cut_out(image: np.ndarray, crop: Any) -> np.ndarray:

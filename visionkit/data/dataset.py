@@ -68,8 +68,12 @@ def read_checked(index: DetectionIndex, i: int) -> np.ndarray:
     image = read_image(index.path(i))
     found, stated = image.shape[:2], index.size(i)
     if found != stated:
-        raise DataError(
-            f"image {index.path(i)} is {found[1]} x {found[0]} pixels (upright), "
-            f"but its annotation says {stated[1]} x {stated[0]}."
-        )
+        raise wrong_size(index.path(i), found, stated)
     return image
+
+
+def wrong_size(path: str, found: tuple[int, ...], stated: tuple[int, ...]) -> DataError:
+    """The error for a picture that is not as large, (height, width), as its annotation says."""
+    return DataError(
+        f"image {path} is {found[1]} x {found[0]} pixels (upright), but its annotation says {stated[1]} x {stated[0]}."
+    )

@@ -1,5 +1,6 @@
 """A folder per class: `ROOT/train/cat/*.jpg`, `ROOT/val/cat/*.jpg`, or class folders alone, split by chance."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,7 +49,7 @@ def read_folders(root: Path) -> LabelledIndex:
         found = list(_pictures(directory, others))
         if not found:
             raise DataError(f"{directory}: the class {directory.name!r} has no pictures.")
-        paths += [str(path).encode() for path in found]
+        paths += [os.fsencode(path) for path in found]
         labels += [label] * len(found)
     report = [f"{root}: {len(others)} files that are no pictures were left out, such as {others[0]}."] if others else []
     names = tuple(path.name for path in classes)
@@ -56,9 +57,9 @@ def read_folders(root: Path) -> LabelledIndex:
 
 
 def _pictures(directory: Path, others: list[Path]) -> Iterator[Path]:
-    """The pictures below a folder, sorted; what else there is goes to `others`. Hidden files are nobody's."""
+    """The pictures below a folder, sorted; what else there is goes to `others`. What is hidden is nobody's."""
     for path in sorted(directory.rglob("*")):
-        if path.is_file() and not path.name.startswith("."):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts):
             if path.suffix.lower() in IMAGE_SUFFIXES:
                 yield path
             else:

@@ -3,6 +3,7 @@
 Flat arrays, for the reason given in `visionkit.data.index`: loading processes share them.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -25,6 +26,7 @@ class LabelledIndex:
     paths: Blobs  # N
     labels: np.ndarray  # (N,) int32
     crops: np.ndarray | None = None  # (N, 4) float32 x1 y1 x2 y2: the part that is meant; None = the whole picture
+    sizes: np.ndarray | None = None  # (N, 2) int32 height, width of the files that the crops are parts of
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -35,7 +37,7 @@ class LabelledIndex:
         return len(self.labels)
 
     def path(self, i: int) -> str:
-        return self.paths[i].decode()
+        return os.fsdecode(self.paths[i])
 
     def image_id(self, i: int) -> int:
         return i + 1
@@ -60,8 +62,8 @@ class LabelledIndex:
 
     def select(self, rows: np.ndarray) -> "LabelledIndex":
         """Some of the pictures, in the order of `rows` (N',)."""
-        crops = None if self.crops is None else self.crops[rows]
-        return replace(self, paths=self.paths.select(rows), labels=self.labels[rows], crops=crops)
+        crops, sizes = (None if part is None else part[rows] for part in (self.crops, self.sizes))
+        return replace(self, paths=self.paths.select(rows), labels=self.labels[rows], crops=crops, sizes=sizes)
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ class Chain:
 
     def __init__(self, steps: Sequence[Callable[[Sample], Sample]]) -> None:
         self.steps = tuple(steps)
+        self.sets_size = any(getattr(step, "sets_size", False) for step in steps)
 
     def __call__(self, sample: Sample) -> Sample:
         for step in self.steps:
@@ -41,6 +42,10 @@ class PadCrop:
     CIFAR (He et al. 2015, sec. 4.2). For pictures with a class alone: boxes and masks are not moved."""
 
     pad: int = 4
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.pad, int) or self.pad < 0:
+            raise ValueError(f"pad must be a whole number of at least 0, not {self.pad}")
 
     def __call__(self, sample: Sample) -> Sample:
         _require_label_alone(sample, "PadCrop")
@@ -64,6 +69,15 @@ class RandomResizedCrop:
     size: int
     area: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (0.75, 4 / 3)
+    sets_size = True  # what it gives is for the network as it is, also where the file had that size already
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or self.size < 1:
+            raise ValueError(f"size must be a whole number of at least 1, not {self.size}")
+        for name, most in (("area", 1.0), ("ratio", float("inf"))):
+            pair = getattr(self, name)
+            if len(pair) != 2 or not 0 < pair[0] <= pair[1] <= most:
+                raise ValueError(f"{name} must be two numbers above 0, the smaller first, not {pair}")
 
     def __call__(self, sample: Sample) -> Sample:
         _require_label_alone(sample, "RandomResizedCrop")

@@ -146,7 +146,8 @@ def classifier(
     Raises:
         ConfigError: a setting out of its range, or images smaller than the network can take.
     """
-    check_ranges({"size": size, "aux_weight": aux_weight, "label_smoothing": label_smoothing})
+    settings = {"size": size, "aux_weight": aux_weight, "label_smoothing": label_smoothing}
+    check_ranges(settings if short is None else settings | {"short": short})
     size = size or backbone.resolution
     if short is None:
         short = size if size < 64 else round(size / 0.875)

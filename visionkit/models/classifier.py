@@ -18,7 +18,7 @@ class Classifier(nn.Module):
     """One class for each image.
 
     Args:
-        backbone: trunk and tail; of several region stages (a pyramid) the last is taken.
+        backbone: trunk and tail; of several region stages (a pyramid) the mean of their tail maps is taken.
         head: tail maps to logits (B, K): what `backbone.new_classifier(K)` gives.
         normalize: pixels to network input.
         resize: how `predict` brings an image to the size of the network.
@@ -48,8 +48,7 @@ class Classifier(nn.Module):
 
     def logits(self, batch: Batch) -> Tensor:
         """Images of one size -> (B, K) float32."""
-        name = self.backbone.region_stages[-1]
-        return self._classify(self.backbone(self.normalize(batch), (name,))[name])
+        return self._classify(self.backbone(self.normalize(batch), self.backbone.region_stages))
 
     def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Named scalar losses, in training and in evaluation mode alike: `loss_class`, and `loss_aux` if there are
@@ -57,16 +56,18 @@ class Classifier(nn.Module):
         if targets.image_labels is None:
             raise ValueError("a classifier learns from Targets.image_labels")
         labels = targets.image_labels
-        name = self.backbone.region_stages[-1]
-        maps = self.backbone(self.normalize(batch), tuple(dict.fromkeys((*self.aux, name))))
-        losses = {"loss_class": self._loss(self._classify(maps[name]), labels)}
+        names = tuple(dict.fromkeys((*self.aux, *self.backbone.region_stages)))
+        maps = self.backbone(self.normalize(batch), names)
+        losses = {"loss_class": self._loss(self._classify(maps), labels)}
         if len(self.aux):
             extra = [self._loss(head(maps[stage]).float(), labels) for stage, head in self.aux.items()]
             losses["loss_aux"] = self.aux_weight * torch.stack(extra).sum()
         return losses
 
-    def _classify(self, region_map: Tensor) -> Tensor:
-        return self.head(self.backbone.tail_maps(self.backbone.pool(region_map))).float()  # (B, K)
+    def _classify(self, maps: dict[str, Tensor]) -> Tensor:
+        net = self.backbone
+        found = [net.tail_maps(net.pool(maps[name])) for name in net.region_stages]  # (B, C, h, w) each
+        return self.head(found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)).float()  # (B, K)
 
     def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
