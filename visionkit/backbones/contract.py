@@ -215,8 +215,8 @@ def _assert_autocast(backbone: Backbone, image: Tensor) -> None:
         rounded = backbone(image, names)
     for name in names:
         distance = (rounded[name].float() - exact[name]).norm() / exact[name].norm().clamp(min=1e-6)
-        # Eight bits of mantissa add up to 0.22 over the 152 layers of an SE-ResNet with random weights.
-        assert distance < 0.3, f"{name} under bf16 is off by {distance:.2f} of its norm"
+        # Eight bits of mantissa add up to 0.33 over the 152 layers of an SE-ResNet with random weights.
+        assert distance < 0.5, f"{name} under bf16 is off by {distance:.2f} of its norm"
     with torch.autocast("cpu", torch.bfloat16):
         region_map = rounded[backbone.region_stages[-1]]
         region_map = torch.rand(2, region_map.shape[1], backbone.dense_window, backbone.dense_window).to(
