@@ -1,6 +1,7 @@
 """A classifier through every door: train, evaluate, demo, show_data, `visionkit.load`; and what goes wrong."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -189,3 +190,40 @@ def test_a_pyramid_trains_in_two_processes(classified, tmp_path):
     written = files_below(tmp_path / "run")
     assert {"samples/classes.jpg", "plots/losses.png", "eval/metrics.json"} <= set(written)
     assert len(json.loads((tmp_path / "run/eval/predictions.json").read_text())) == 9
+
+
+def test_resumes_bit_for_bit_with_drop_path_augmentation_and_bf16(tool, classified, tmp_path, monkeypatch):
+    """From a copy of the checkpoint of step 3, kept before step 6 overwrote it."""
+    import torch
+
+    from visionkit.engine import checkpoint
+
+    save = checkpoint.save
+
+    def save_and_keep(path, state):
+        save(path, state)
+        if path.name == "last.pt" and state["cursor"]["step"] == 3:
+            shutil.copy(path, tmp_path / "third.pt")
+
+    monkeypatch.setattr(checkpoint, "save", save_and_keep)
+    arguments = [
+        *(
+            "task=classify",
+            "backbone=basic_resnet",
+            "backbone.widths=[8,8,16,16]",
+            "backbone.drop_path=0.5",
+            "task.size=32",
+        ),
+        *("task.label_smoothing=0.1", "augment=cifar", "data=folder", f"data.root={classified.tree}"),
+        *("trainer.max_steps=6", "trainer.batch_size=4", "trainer.workers=0", "trainer.precision=bf16"),
+        *("trainer.device=cpu", "trainer.checkpoint_steps=3", "trainer.evaluate_epochs=0", "trainer.log_steps=1"),
+    ]
+    assert tool("train", *arguments, f"output={tmp_path / 'whole'}").code == 0
+    outcome = tool("train", *arguments, f"output={tmp_path / 'rest'}", f"resume={tmp_path / 'third.pt'}")
+    assert outcome.code == 0 and "resumed at step 3" in outcome.out, outcome.err
+    states = [torch.load(tmp_path / run / "checkpoints/last.pt", weights_only=True) for run in ("whole", "rest")]
+    for part in ("model", "optimizer"):
+        assert str(states[0][part]) == str(states[1][part])
+    assert all(torch.equal(a, states[1]["model"][key]) for key, a in states[0]["model"].items())
+    metrics = [(tmp_path / run / "eval/predictions.json").read_bytes() for run in ("whole", "rest")]
+    assert metrics[0] == metrics[1]
