@@ -51,8 +51,6 @@ def counted(name: str, size: tuple[int, int]):
 @pytest.mark.parametrize("name", NAMES)
 def test_counts_of_every_network(name):
     """Multiply-adds are half of what torch's own counter finds; nothing is left over or unknown."""
-    if name.startswith("timm"):
-        pytest.importorskip("timm")
     (found, flops), net = counted(name, own_size(name)), network(name)
     with torch.device("meta"):
         head = net.new_classifier(found.classes)
@@ -88,7 +86,8 @@ def test_counts_are_torchvisions(name):
 
 
 def test_the_published_table_is_torchvisions():
-    models = pytest.importorskip("torchvision.models")
+    from torchvision import models
+
     assert len(PUBLISHED) >= 20
     for row in published().values():
         weights = models.get_model_weights(row.name).IMAGENET1K_V1
@@ -259,7 +258,8 @@ def detector():
 def test_a_detector_is_torchvisions_but_for_the_boxes_of_background(detector):
     """Its metadata: 41,755,286 parameters and 134.38 billion multiply-adds, of an image that becomes 800 x 800 and
     1000 regions. It also predicts a box for background, which nothing ever uses: 4 of 4 * 91 outputs."""
-    models = pytest.importorskip("torchvision.models.detection")
+    from torchvision.models import detection as models
+
     meta = models.FasterRCNN_ResNet50_FPN_Weights.COCO_V1.meta
     found = analyze_detector(detector, "faster_rcnn", (800, 800))
     assert found.parameters + 4 * 1025 == meta["num_params"] == 41_755_286

@@ -106,7 +106,7 @@ def photos(datasets_root: Path) -> tuple[Tensor, Tensor]:
     """All 1,000 of CIFAR-10's JPEG val images, in 0 ... 1, and their labels."""
     folder = datasets_root / "cifar10_jpeg" / "val"
     if not folder.is_dir():
-        pytest.skip("no cifar10_jpeg")
+        pytest.skip(f"VISIONKIT_DATASETS has no cifar10_jpeg: {datasets_root}")
     images, labels = [], []
     for label, name in enumerate(sorted(path.name for path in folder.iterdir())):
         for path in sorted((folder / name).glob("*.jpg")):
@@ -118,7 +118,7 @@ def photos(datasets_root: Path) -> tuple[Tensor, Tensor]:
 def published(name: str, weights_root: Path) -> tuple[CifarResNet, nn.Module]:
     path = weights_root / f"cifar_{name}.th"
     if not path.is_file():
-        pytest.skip(f"no {path.name}")
+        pytest.skip(f"VISIONKIT_WEIGHTS has no {path.name}: {weights_root}")
     net = getattr(cifar_resnet, name)().eval()
     classifier = net.new_classifier(10)
     report = load_weights(net, path, classifier)

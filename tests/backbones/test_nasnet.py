@@ -90,7 +90,8 @@ def timms_logits(theirs: nn.Module, images: Tensor, skips: bool) -> Tensor:
 @pytest.mark.parametrize("skips", [True, False])
 def test_logits_equal_timms(skips):
     """A narrow one with the cells of the large: all of timm's code, a hundredth of the weights."""
-    timm_nasnet = pytest.importorskip("timm.models.nasnet")
+    from timm.models import nasnet as timm_nasnet
+
     theirs = lively_(timm_nasnet.NASNetALarge(num_features=24 * 12, stem_size=8)).eval()
     for cell in theirs.modules():  # unlike TensorFlow's, timm's average over the padding, which it asks itself about
         for name, module in cell.named_children():
@@ -112,7 +113,8 @@ def test_logits_equal_timms(skips):
 
 
 def test_shapes_of_the_large_one_are_timms():
-    timm_nasnet = pytest.importorskip("timm.models.nasnet")
+    from timm.models import nasnet as timm_nasnet
+
     with torch.device("meta"):
         ours, theirs = nasnet.nasnet_large(), timm_nasnet.NASNetALarge()
     published = {key: value.shape for key, value in theirs.state_dict().items() if not key.startswith("last_linear.")}

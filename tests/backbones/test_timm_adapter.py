@@ -14,8 +14,6 @@ from visionkit.backbones.pretrained import load_weights
 from visionkit.backbones.timm_adapter import FrozenNormAct, TimmBackbone, timm
 from visionkit.errors import ConfigError
 
-pytest.importorskip("timm")
-
 # A head that is a mean; one with a convolution behind it; one with a norm behind it; a 1x1 convolution before it.
 MODELS = ("resnet10t", "mobilenetv3_small_050", "convnext_atto", "efficientnet_lite0")
 

@@ -134,6 +134,12 @@ class Backbone(nn.Module):
         """By stage, in order of execution: the modules that lead to it from the stage before."""
         return {name: tuple(self.get_submodule(path) for path in self.paths[name]) for name in self.stages}
 
+    def through(self, stage: str, maps: Tensor) -> Tensor:
+        """The maps of the stage before -> those of this one, for tails that are a stage."""
+        for module in self.parts()[stage]:
+            maps = module(maps)
+        return maps
+
     def drop_tail(self, names: Sequence[str]) -> None:
         """Delete every layer that the named stages do not need, so that no parameter goes unused under a neck."""
         known = tuple(self.stages)

@@ -110,9 +110,7 @@ class CifarResNet(Backbone):
             zero_last_norms_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        for module in self.parts()["c2"]:
-            windows = module(windows)
-        return windows  # (R, 64, ceil(h / 2), ceil(w / 2))
+        return self.through("c2", windows)  # (R, 64, ceil(h / 2), ceil(w / 2))
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return linear_classifier(self.out_channels, num_classes)

@@ -120,9 +120,7 @@ class DenseNet(Backbone):
         initialise_weights(self, "he")
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        for module in self.parts()["c5"]:
-            windows = module(windows)
-        return windows  # (R, out_channels, h // 2, w // 2)
+        return self.through("c5", windows)  # (R, out_channels, h // 2, w // 2)
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         head = linear_classifier(self.out_channels, num_classes)

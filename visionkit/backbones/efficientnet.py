@@ -146,9 +146,7 @@ class EfficientNet(Backbone):
                     nn.init.zeros_(module.bias)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        for module in self.parts()["c5"]:
-            windows = module(windows)
-        return windows  # (R, out_channels, ceil(h / 2), ceil(w / 2))
+        return self.through("c5", windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         head = linear_classifier(self.out_channels, num_classes, self.dropout)

@@ -60,9 +60,7 @@ class MobileNetV1(Backbone):
                     nn.init.zeros_(module.bias)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        for layer in self.parts()["c5"]:
-            windows = layer(windows)
-        return windows  # (R, out_channels, ceil(h / 2), ceil(w / 2))
+        return self.through("c5", windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return linear_classifier(self.out_channels, num_classes)

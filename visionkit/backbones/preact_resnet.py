@@ -160,9 +160,7 @@ class PreactResNet(Backbone):
         he_normal_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        for module in self.parts()[tuple(self.stages)[-1]]:
-            windows = module(windows)
-        return windows  # (R, out_channels, ceil(h / 2), ceil(w / 2))
+        return self.through(tuple(self.stages)[-1], windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return linear_classifier(self.out_channels, num_classes)

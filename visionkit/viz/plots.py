@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from visionkit.viz.palette import class_color
+from visionkit.viz.figure import curve_color, new_figure, save
 
 _NOT_METRICS = {"step", "epoch", "phase", "time", "seconds"}
 
@@ -40,43 +40,43 @@ def plot_training(metrics_jsonl: str | Path, folder: str | Path) -> list[Path]:
 
 def plot_precision_recall(curves: Mapping[str, np.ndarray], path: str | Path, title: str = "IoU 0.5") -> Path:
     """Precision against recall. `curves`: class -> precision at equal steps of recall 0 ... 1 (R,); NaN: no objects."""
-    figure, axes = _figure((7, 6))
+    figure, axes = new_figure((7, 6))
     for k, (name, precision) in enumerate(curves.items()):
         precision = np.asarray(precision, dtype=float)
         if precision.size and np.isfinite(precision).all():
             recall = np.linspace(0, 1, precision.size)
-            axes.plot(recall, precision, color=_color(k), label=f"{name} ({precision.mean():.3f})")
+            axes.plot(recall, precision, color=curve_color(k), label=f"{name} ({precision.mean():.3f})")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02), title=f"Precision and recall, {title}")
     _legend(axes)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_class_ap(names: Sequence[str], values: Sequence[float | None], path: str | Path, metric: str = "AP") -> Path:
     """A bar for each class, best first; classes without objects (None) come last and say so."""
     rows = sorted(zip(names, values, strict=True), key=lambda row: -1.0 if row[1] is None else row[1])
-    figure, axes = _figure((7, max(2.0, 0.28 * len(rows) + 1)))
-    axes.barh(range(len(rows)), [v or 0.0 for _, v in rows], color=_color(1))
+    figure, axes = new_figure((7, max(2.0, 0.28 * len(rows) + 1)))
+    axes.barh(range(len(rows)), [v or 0.0 for _, v in rows], color=curve_color(1))
     axes.set_yticks(range(len(rows)), [name for name, _ in rows])
     for y, (_, value) in enumerate(rows):
         axes.text((value or 0.0) + 0.01, y, "n/a (0 objects)" if value is None else f"{value:.3f}", va="center")
     axes.set(xlim=(0, 1.12), ylim=(-0.6, max(len(rows), 1) - 0.4), xlabel=metric, title=f"{metric} per class")
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_study(
     names: Sequence[str], cells: Sequence[tuple[float | None, float | None]], path: str | Path, column: str
 ) -> Path:
     """A bar for each run of a study, in the order of its table. `cells`: (mean, spread over seeds), None: not known."""
-    figure, axes = _figure((7, max(2.0, 0.4 * len(names) + 1)))
+    figure, axes = new_figure((7, max(2.0, 0.4 * len(names) + 1)))
     largest = max([mean + (spread or 0.0) for mean, spread in cells if mean is not None], default=0.0)
     for y, (_, (mean, spread)) in enumerate(zip(names, cells, strict=True)):
         if mean is not None:
-            axes.barh(y, mean, xerr=spread, color=_color(1), capsize=3)
+            axes.barh(y, mean, xerr=spread, color=curve_color(1), capsize=3)
         text = "n/a" if mean is None else f"{mean:.3f}" + ("" if spread is None else f" ± {spread:.3f}")
         axes.text((mean or 0.0) + (spread or 0.0) + 0.01 * (largest or 1.0), y, text, va="center")
     axes.set_yticks(range(len(names)), list(names))
     axes.set(xlim=(0, 1.35 * (largest or 1.0)), ylim=(max(len(names), 1) - 0.4, -0.6), xlabel=column)
-    return _save(figure, path)
+    return save(figure, path)
 
 
 def plot_curves(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], path: str | Path, key: str) -> Path:
@@ -116,40 +116,22 @@ def _curves(records: Sequence[dict[str, Any]]) -> dict[str, tuple[list[float], l
 
 
 def _plot_panels(panels: Sequence[tuple[str, Any]], path: Path, smooth: bool) -> Path:
-    figure, grid = _figure((8, 4 * len(panels)), rows=len(panels))
+    figure, grid = new_figure((8, 4 * len(panels)), rows=len(panels))
     for (title, curves), axes in zip(panels, np.atleast_1d(grid), strict=True):
         for k, (name, (steps, values)) in enumerate(curves.items()):
             many = smooth and len(values) > 50
-            axes.plot(steps, values, color=_color(k), alpha=0.25 if many else 1.0, label=None if many else name,
+            axes.plot(steps, values, color=curve_color(k), alpha=0.25 if many else 1.0, label=None if many else name,
                       marker="o" if len(values) < 30 else None, markersize=3)  # fmt: skip
             if many:
                 window = max(2, len(values) // 50)
                 means = np.convolve(values, np.ones(window) / window, mode="valid")
-                axes.plot(steps[window - 1 :], means, color=_color(k), label=name)
+                axes.plot(steps[window - 1 :], means, color=curve_color(k), label=name)
         axes.set(xlabel="step", title=title)
         axes.grid(alpha=0.3)
         _legend(axes)
-    return _save(figure, path)
-
-
-def _figure(size: tuple[float, float], rows: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # no pyplot: a Figure of its own draws with Agg and leaves nothing behind
-
-    figure = Figure(figsize=size, layout="constrained")
-    return figure, figure.subplots(rows)
+    return save(figure, path)
 
 
 def _legend(axes: Any) -> None:
     if 0 < len(axes.get_legend_handles_labels()[1]) <= 30:
         axes.legend(fontsize="small")
-
-
-def _color(k: int) -> tuple[float, ...]:
-    return tuple(c / 255 for c in class_color(k))
-
-
-def _save(figure: Any, path: str | Path) -> Path:
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
-    return path
