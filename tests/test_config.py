@@ -18,7 +18,7 @@ FILES = {
     "train.yaml": "defaults: [_self_, backbone: small, data: pictures, trainer: default, task: detect, "
     "experiment: null]\n"
     "seed: 0  # of everything\noutput: null\nresume: auto\nsource: null\nimage: null\n"
-    "checkpoint: null\npredictions: null\ntruth: null\n",
+    "checkpoint: null\npredictions: null\ntruth: null\nstart_from: null\nquery: null\nfeatures: null\nmembers: null\n",
     "backbone/small.yaml": "_target_: torch.nn.Identity\nweights: null\nnorm: batch\nwidth: 8\n",
     "backbone/resnet18.yaml": "weights: null\nnorm: batch\nwidth: 64\n",
     "data/pictures.yaml": "root: pictures\n",
@@ -246,7 +246,7 @@ OPTIONS = [(group, file.stem) for group in ("backbone", "data", "augment", "opti
 
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_names_what_may_be_built(group, option):
-    own_pictures = ["data.root=pictures"] if option == "folder" else []  # there is no default for these
+    own_pictures = ["data.root=pictures"] if option in ("folder", "csv", "shards") else []  # no default
     config = to_plain(compose("train", [f"{group}={option}", *own_pictures]))
     assert {"weights", "norm"} <= set(config["backbone"])  # backbone.weights=PATH works on every one
     targets = list(targets_in(config))

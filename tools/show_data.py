@@ -2,6 +2,7 @@
 
 python tools/show_data.py data=voc07 augment=standard count=24
 python tools/show_data.py experiment=faster_rcnn_bccd output=samples.png
+python tools/show_data.py data=folder data.root=PATH check=true      # reads every picture, names the broken ones
 """
 
 from typing import Any
@@ -11,8 +12,12 @@ from visionkit.config import main
 
 @main("show_data")
 def show_data(config: Any) -> None:
-    """Entry point: read, augment, draw."""
+    """Entry point: read, augment, draw; or check."""
     from pathlib import Path
+
+    if config.check:
+        _check(config)
+        return
 
     from visionkit.assemble import build_model, load_data, train_dataset
     from visionkit.data.collate import collate
@@ -36,6 +41,26 @@ def show_data(config: Any) -> None:
     pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]
     write_image(path, mosaic(pictures, titles=[Path(index.path(i)).name for i in range(count)]))
     print(f"{count} of {len(index)} images, {index.objects} objects of {len(data.names)} classes: {path}")
+
+
+def _check(config: Any) -> None:
+    """Every picture of both splits; DataError at the end when one of them cannot be used."""
+    from visionkit.assemble import load_data
+    from visionkit.data.check_pictures import check_pictures
+    from visionkit.errors import DataError
+
+    data = load_data(config)
+    broken = 0
+    for name, index in (("train", data.train), ("val", data.val)):
+        for line in index.report:
+            print(line)
+        for sentence in check_pictures(index, config.trainer.workers, f"checking {name}"):
+            print(sentence, flush=True)
+            broken += 1
+    total = len(data.train) + len(data.val)
+    if broken:
+        raise DataError(f"{broken} of {total} pictures cannot be used; their names are above.")
+    print(f"{total} pictures of {len(data.names)} classes can be read.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     python tools/study.py study=smoke
     python tools/study.py study=augment_bccd output=outputs/study/augment
+    python tools/study.py study=transfer data=folder data.root=PICTURES      # other words go to every run
 
 A study is a short YAML file in configs/study/. Only what is missing is run; what was interrupted is resumed.
 """
@@ -11,18 +12,17 @@ from typing import Any
 from visionkit.config import main
 
 
-@main("study")
-def study(config: Any) -> None:
+@main("study", passes_on=True)
+def study(config: Any, passed: list[str]) -> None:
     """Entry point: run what is missing, then write table.md, table.json and plot.png."""
-    import json
-
     from visionkit.config import to_plain
+    from visionkit.evaluation.files import write_json
     from visionkit.run_folder import usable_folder
     from visionkit.study import columns_of, curve_table, curves, markdown, members, rows, run
 
     plain = to_plain(config)["study"]
     folder = usable_folder(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}")
-    found = members(plain, folder)
+    found = members(plain, folder, passed)
     for member in found:
         member.check_overrides()
     columns, plotted = columns_of(plain)
@@ -37,7 +37,7 @@ def study(config: Any) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(text + "\n")
     content = [{"run": row.name, "seeds": row.seeds, **{c: row.cells[c][0] for c in columns}} for row in table]
-    (folder / "table.json").write_text(json.dumps(content, indent=1) + "\n")
+    write_json(folder / "table.json", content, indent=1)
     if any(row.cells[plotted][0] is not None for row in table):
         from visionkit.viz.plots import plot_study
 

@@ -23,14 +23,13 @@ def train(config: Any) -> None:
         build_evaluator,
         build_model,
         check_classes,
-        check_phase,
+        check_phases,
         compile_model,
         describe,
         fit_settings,
         freeze_model,
         load_data,
         resume_point,
-        single_phase,
         steps_of,
         train_loader,
     )
@@ -38,9 +37,11 @@ def train(config: Any) -> None:
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
     from visionkit.engine.precision import make_deterministic, seed_everything
-    from visionkit.pictures import after_training, training_samples, write_image
+    from visionkit.phases import build_phases, trainable_parameters
+    from visionkit.pictures import training_samples, write_image
     from visionkit.predictor import load
-    from visionkit.run_folder import log_lines, new_run_folder
+    from visionkit.run_folder import log_lines, new_run_folder, write_summary
+    from visionkit.start_from import in_the_order_of, start_from
 
     device = distributed.start(config.trainer.device)
     told: list[str] = []  # goes into log.txt, once there is a folder
@@ -56,21 +57,24 @@ def train(config: Any) -> None:
     data = load_data(config)
     for line in dict.fromkeys((*data.train.report, *data.val.report)):
         say(line)
+    if config.start_from is not None:
+        data = in_the_order_of(config.start_from, data)
     check_classes(resume, data.names)
 
     seed_everything(config.seed)
-    model = build_model(config, len(data.names), pretrained=resume is None)
+    model = build_model(config, len(data.names), pretrained=resume is None and config.start_from is None)
+    taken = [] if config.start_from is None or resume is not None else start_from(config.start_from, model, data.names)
     frozen = freeze_model(model, config.trainer.freeze)
     loader = train_loader(config, data, model.resize, device)
-    phase, sentence = single_phase(config, steps_of(config, loader))
-    check_phase(phase, model, config, device)
+    phases, sentence = build_phases(config, model, data, steps_of(config, loader))
+    check_phases(phases, model, config, device)
     if config.trainer.compile:
         compile_model(model)
     evaluator = build_evaluator(config, data.val, config.trainer.workers)
     samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    for line in (*describe(model, frozen), sentence):
+    for line in (*taken, *describe(model, frozen), sentence):
         say(line)
     say(f"writing to {folder}")
     if distributed.is_main():
@@ -81,7 +85,7 @@ def train(config: Any) -> None:
     start = time.perf_counter()
     result = fit(
         model,
-        [phase],
+        phases,
         loader=lambda _: loader,
         validate=lambda _, step: evaluator.metrics(model),  # the same model, without a wrapper
         monitor=config.evaluation.monitor,
@@ -90,12 +94,14 @@ def train(config: Any) -> None:
         settings=fit_settings(config, loader, device),
         resume=resume,
     )
-    minutes, seconds = divmod(round(time.perf_counter() - start), 60)
+    trained = time.perf_counter() - start
+    minutes, seconds = divmod(round(trained), 60)
     distributed.barrier()  # best.pt is complete
     best = load(folder / "checkpoints" / "best.pt", device)
     report = evaluator(best.model, folder / "eval")
     if report is not None:
-        after_training(folder, data.val, best, report)
+        evaluator.draw(folder, best, report)
+        write_summary(folder, best.model, trainable_parameters(phases, model), trained)
         say(report)
         say(f"trained in {minutes} min {seconds} s, evaluations included; best at step {result.best.get('step')}")
         say(f"everything is in {folder}")

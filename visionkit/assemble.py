@@ -1,6 +1,6 @@
 """From a configuration to the finished parts of a run: data, model, loader, phases, evaluator. The tools join them."""
 
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,22 +15,25 @@ from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledData, LabelledIndex
 from visionkit.data.loaders import TrainLoader
 from visionkit.data.sources import DetectionData
+from visionkit.data.square import TrainSquare
 from visionkit.data.transforms import TrainResize
 from visionkit.engine import checkpoint
 from visionkit.engine.distributed import broadcast_object, main_first, rank, world_size
-from visionkit.engine.optim import linear_scale, parameter_groups
-from visionkit.engine.phases import Phase
+from visionkit.engine.phases import FitPhase, Phase
 from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
 from visionkit.errors import ConfigError
 from visionkit.evaluation.report import Report
 from visionkit.instantiate import only_from, refusals
+from visionkit.models.box_list import BoxList
 from visionkit.models.classifier import Classifier
+from visionkit.models.localizer import Localizer
 from visionkit.models.region_detector import RegionDetector
 from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
+from visionkit.ops.square_resize import SquareResize
 
-Model = RegionDetector | Classifier
+Model = RegionDetector | Classifier | Localizer | BoxList
 Data = DetectionData | LabelledData
 
 
@@ -40,6 +43,8 @@ class Evaluator(Protocol):
     def __call__(self, model: Any, folder: Path | None = None) -> Report | None: ...
 
     def metrics(self, model: Any) -> dict[str, float | None]: ...
+
+    def draw(self, folder: Path, predictor: Any, report: Report) -> None: ...
 
 
 MODEL_ROOMS = ("torch.nn", "visionkit.backbones", "visionkit.heads", "visionkit.models")
@@ -94,12 +99,14 @@ def describe(model: Model, frozen: list[str]) -> list[str]:
 
 
 def train_dataset(
-    config: Any, data: Data, resize: TestResize | CenterCrop, split: str = "train"
+    config: Any, data: Data, resize: TestResize | CenterCrop | SquareResize, split: str = "train"
 ) -> DetectionDataset | LabelledDataset:
     """A split with the run's augmentation, brought to size by the rule of the test."""
     augment, index = instantiate(config.augment), data.train if split == "train" else data.val
     if isinstance(index, LabelledIndex) and isinstance(resize, CenterCrop):
         return LabelledDataset(index, augment, resize, config.seed)
+    if isinstance(index, DetectionIndex) and isinstance(resize, SquareResize):
+        return DetectionDataset(index, augment, TrainSquare(resize.size), config.seed)
     if isinstance(index, DetectionIndex) and isinstance(resize, TestResize):
         return DetectionDataset(index, augment, TrainResize(resize.short, resize.long), config.seed)
     wanted, found = ("one class for each picture", "boxes") if isinstance(resize, CenterCrop) else ("boxes", "classes")
@@ -109,9 +116,17 @@ def train_dataset(
     )
 
 
-def train_loader(config: Any, data: Data, resize: TestResize | CenterCrop, device: torch.device) -> TrainLoader:
+def train_loader(
+    config: Any, data: Data, resize: TestResize | CenterCrop | SquareResize, device: torch.device
+) -> TrainLoader:
     """Training batches of this process."""
     trainer = config.trainer
+    images = trainer.batch_size * trainer.accumulate * world_size()
+    if len(data.train) < images:
+        raise ConfigError(
+            f"a step takes {images} images (trainer.batch_size={trainer.batch_size}, accumulate={trainer.accumulate}, "
+            f"{world_size()} processes), and {data.train.source} has {len(data.train)}: choose a smaller batch."
+        )
     return TrainLoader(
         train_dataset(config, data, resize),
         trainer.batch_size,
@@ -120,9 +135,10 @@ def train_loader(config: Any, data: Data, resize: TestResize | CenterCrop, devic
         rank=rank(),
         world=world_size(),
         accumulate=trainer.accumulate,
-        canvas=(resize.size, resize.size) if isinstance(resize, CenterCrop) else None,
-        multiple=1 if isinstance(resize, CenterCrop) else resize.multiple,
+        canvas=None if isinstance(resize, TestResize) else (resize.size, resize.size),
+        multiple=resize.multiple if isinstance(resize, TestResize) else 1,
         pin_memory=device.type == "cuda",
+        shuffle=trainer.shuffle,
     )
 
 
@@ -132,32 +148,17 @@ def steps_of(config: Any, loader: TrainLoader) -> int:
     return int(trainer.max_steps or trainer.epochs * loader.steps_per_epoch)
 
 
-def single_phase(config: Any, steps: int) -> tuple[Phase, str]:
-    """The one phase of most runs, and the sentence on its learning rate."""
-    optim, trainer = config.optim, config.trainer
-    images = trainer.batch_size * trainer.accumulate * world_size()
-    lr, sentence = linear_scale(optim.lr, trainer.base_batch, images)
-    groups = partial(
-        parameter_groups,
-        lr=lr,
-        weight_decay=optim.weight_decay,
-        norm_decay=optim.norm_decay,
-        bias_decay=optim.bias_decay,
-        lr_multipliers=dict(optim.lr_multipliers),
-    )
-    optimizer = instantiate(optim.optimizer)
-    return Phase("train", steps, groups, lambda g: optimizer(g, lr=lr), instantiate(config.schedule)), sentence
-
-
-def check_phase(phase: Phase, model: Model, config: Any, device: torch.device) -> None:
-    """ConfigError for an optimizer, a schedule or a number format that would be refused when the phase begins.
+def check_phases(phases: Sequence[Phase | FitPhase], model: Model, config: Any, device: torch.device) -> None:
+    """ConfigError for an optimizer, a schedule or a number format that would be refused when its phase begins.
 
     Called before the run's folder is made, so that a mistyped value leaves nothing behind.
     """
-    with refusals("optim.optimizer"):
-        phase.optimizer(phase.groups(model))
-    with refusals("schedule"):
-        phase.schedule()(0, phase.steps)
+    for phase in phases:
+        if isinstance(phase, Phase):
+            with refusals("optim.optimizer"):
+                phase.optimizer(phase.groups(model))
+            with refusals("schedule"):
+                phase.schedule()(0, phase.steps)
     Precision(config.trainer.precision, device)
 
 
@@ -172,6 +173,8 @@ def fit_settings(config: Any, loader: TrainLoader, device: torch.device) -> FitS
         checkpoint_steps=trainer.checkpoint_steps,
         evaluate_steps=trainer.evaluate_epochs * loader.steps_per_epoch,
         log_steps=trainer.log_steps,
+        ema=trainer.ema,
+        patience=trainer.patience,
         device=device,
         seed=config.seed,
     )

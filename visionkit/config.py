@@ -39,9 +39,14 @@ DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.ERO
 MAY_DIFFER = ("output", "resume", "experiment", "trainer.workers", "trainer.device", "trainer.log_steps")
 
 
-def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[DictConfig], Any]], Callable[..., Any]]:
+def main(
+    config_name: str, config_dir: Path = CONFIGS, passes_on: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Makes a function of a configuration into a command. The command takes its arguments from the command line, or
     as a list of strings, and returns what the function returns; after an error it leaves with that error's exit code.
+
+    With `passes_on` the words that are for another tool, flags and settings whose keys this one has not, are the
+    function's second argument.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[..., Any]:
@@ -53,8 +58,10 @@ def main(config_name: str, config_dir: Path = CONFIGS) -> Callable[[Callable[[Di
                 print(help_text(config_name, config_dir, text))
                 return None
             try:
-                config = compose(config_name, given, config_dir)
-                result = None if config is None else function(config)
+                own, others = _told_apart(given, config_name, config_dir) if passes_on else (given, None)
+                config = compose(config_name, own, config_dir)
+                rest = () if others is None else (others,)
+                result = None if config is None else function(config, *rest)
                 if _many_processes():
                     _end(0)
                 return result
@@ -220,6 +227,14 @@ def _top_keys(name: str, config_dir: Path) -> set[str]:
         elif entry != "_self_":
             keys |= _top_keys(entry, config_dir)
     return keys
+
+
+def _told_apart(given: Sequence[str], config_name: str, config_dir: Path) -> tuple[list[str], list[str]]:
+    """The words for this tool, and those for the tool that it calls: flags are for both."""
+    known, settings = _top_keys(config_name, config_dir), settings_of(given)
+    others = [word for word in settings if "=" in word and key_of(word).partition(".")[0] not in known]
+    flags = [word for word in given if word not in settings]
+    return [word for word in given if word not in others], flags + others
 
 
 def _explain(error: Exception, config_name: str, prepared: Sequence[str], config_dir: Path) -> str:

@@ -15,29 +15,36 @@ from visionkit.data.source_images import Frame
 from visionkit.errors import ConfigError, DataError
 from visionkit.pictures import titled
 from visionkit.run_folder import usable_folder
-from visionkit.structures import Classification, Detections
+from visionkit.structures import Classification, Detections, Localization
 from visionkit.viz.draw import draw_detections, legible_scale
 
 MOST_PROBABLE = 5  # classes of a picture that are written down
 
-Found = Detections | Classification
+Found = Detections | Classification | Localization
 
 
 def records(found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
     """What was found in an image as plain values, best first; boxes x1 y1 x2 y2 in pixels.
 
-    Of a classifier the most probable classes, without boxes.
+    Of a classifier the most probable classes, without boxes; of a localizer the same classes, each with its box.
     """
-    if isinstance(found, Classification):
-        best = found.probabilities.topk(min(MOST_PROBABLE, len(names)))
-        pairs = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        return [{"class": names[label], "score": score} for label, score in pairs]
-    rows = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-    return [{"class": names[label], "score": score, "box": box} for label, score, box in rows]
+    if isinstance(found, Detections):
+        each = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
+        return [{"class": names[label], "score": score, "box": box} for label, score, box in each]
+    best = found.probabilities.topk(min(MOST_PROBABLE, len(names)))
+    rows: list[dict[str, Any]] = []
+    for label, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+        where = {"box": found.boxes[label].tolist()} if isinstance(found, Localization) else {}
+        rows.append({"class": names[label], "score": score, **where})
+    return rows
 
 
 def describe(name: str, found: Found, names: Sequence[str], threshold: float) -> str:
-    """One line for the console: `street.jpg: 2 car, 1 person`, or `cat.jpg: tabby 0.83, lynx 0.10`."""
+    """One line for the console: `street.jpg: 2 car, 1 person`, or `cat.jpg: tabby 0.83, lynx 0.10`, or with a box
+    `cat.jpg: tabby 0.83 at 12 30 200 180`."""
+    if isinstance(found, Localization):
+        best = records(found, names)[0]
+        return f"{name}: {best['class']} {best['score']:.2f} at {' '.join(f'{side:.0f}' for side in best['box'])}"
     if isinstance(found, Classification):
         return f"{name}: " + ", ".join(f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:2])
     counts = Counter(names[label] for label in found.labels[found.scores >= threshold].tolist())
@@ -49,12 +56,17 @@ def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -
     hide it."""
     if isinstance(found, Classification):
         return titled(frame.image, [f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:3]], side=192)
-    kept = found.scores >= threshold
+    if isinstance(found, Localization):  # one object, whatever its probability
+        best = found.probabilities.argmax()[None]
+        boxes, labels, scores = found.boxes[best], best, found.probabilities[best]
+    else:
+        kept = found.scores >= threshold
+        boxes, labels, scores = found.boxes[kept], found.labels[kept], found.scores[kept]
     return draw_detections(
         frame.image,
-        found.boxes[kept].numpy(),
-        found.labels[kept].numpy(),
-        found.scores[kept].numpy(),
+        boxes.numpy(),
+        labels.numpy(),
+        scores.numpy(),
         names=names,
         scale=legible_scale((frame.image.shape[0], frame.image.shape[1])),
     )

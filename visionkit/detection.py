@@ -21,6 +21,7 @@ from visionkit.evaluation.predictions import to_coco, write_predictions
 from visionkit.evaluation.report import write_metrics
 from visionkit.evaluation.truth import TruthTable
 from visionkit.models.region_detector import RegionDetector
+from visionkit.pictures import SHOWN, detections_beside_truth, training_curves
 from visionkit.structures import Batch, Targets
 
 
@@ -90,6 +91,19 @@ class DetectionEvaluator:
         """What the training loop records; empty on other ranks than 0."""
         report = self(model)
         return {} if report is None else report.metrics
+
+    def draw(self, folder: Path, predictor: Any, report: Report) -> None:
+        """`plots/` and `samples/` of a finished run."""
+        from visionkit.viz.plots import plot_class_ap, plot_precision_recall  # matplotlib: half a second
+
+        plots = training_curves(folder)
+        if report.precision50:
+            plot_precision_recall(report.precision50, plots / "precision_recall.png")
+        rows = report.per_class
+        plot_class_ap([row.name for row in rows], [row.scores.get("AP") for row in rows], plots / "ap.png")
+        positions = list(range(min(SHOWN, len(self.index))))
+        found = [predictor.predict(self.index.path(i)) for i in positions]
+        detections_beside_truth(self.index, positions, found, folder / "samples" / "detections.jpg")
 
     def _images(self, model: RegionDetector) -> Iterator[tuple[int, list[dict[str, Any]], float]]:
         """(position, detections in COCO's results format, loss) of this process's share of the images."""

@@ -2,15 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import cv2
 import numpy as np
 
-from visionkit.data.classification import labelled_sample
 from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
-from visionkit.data.labelled import LabelledIndex
 from visionkit.data.loaders import TrainLoader
 from visionkit.errors import DataError
 from visionkit.structures import Batch, Detections, Targets
@@ -96,38 +93,11 @@ def detections_beside_truth(
     write_image(path, mosaic(pictures, columns=4, titles=titles))
 
 
-def classes_beside_truth(index: LabelledIndex, positions: Sequence[int], predictor: Any, path: Path) -> None:
-    """A sheet of pictures with their true class, and the most probable one."""
-    pictures = []
-    for i in positions:
-        image = labelled_sample(index, i).image
-        probabilities = predictor.predict(image).probabilities
-        best, truth = int(probabilities.argmax()), index.names[int(index.labels[i])]
-        side = 192 / max(image.shape[:2])
-        small = cv2.resize(image, None, fx=side, fy=side, interpolation=cv2.INTER_AREA) if side < 1 else image
-        pictures.append(
-            titled(small, [f"truth: {truth}", f"found: {index.names[best]} {float(probabilities[best]):.2f}"])
-        )
-    write_image(path, mosaic(pictures))
-
-
-def after_training(folder: Path, index: DetectionIndex | LabelledIndex, predictor: Any, report: Any) -> None:
-    """`plots/` and `samples/` of a finished run."""
-    from visionkit.viz.plots import plot_class_ap, plot_precision_recall, plot_training  # matplotlib: half a second
+def training_curves(folder: Path) -> Path:
+    """`plots/` of a finished run with the curves of its metrics.jsonl; the folder."""
+    from visionkit.viz.plots import plot_training  # matplotlib: half a second
 
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
     plot_training(folder / "metrics.jsonl", plots)
-    if isinstance(index, LabelledIndex):
-        step = max(1, len(index) // (2 * SHOWN))  # spread over the split, whose classes lie one after the other
-        positions = list(range(0, len(index), step))[: 2 * SHOWN]
-        classes_beside_truth(index, positions, predictor, folder / "samples" / "classes.jpg")
-        return
-    if report.precision50:
-        plot_precision_recall(report.precision50, plots / "precision_recall.png")
-    plot_class_ap(
-        [row.name for row in report.per_class], [row.scores.get("AP") for row in report.per_class], plots / "ap.png"
-    )
-    positions = list(range(min(SHOWN, len(index))))
-    found = [predictor.predict(index.path(i)) for i in positions]
-    detections_beside_truth(index, positions, found, folder / "samples" / "detections.jpg")
+    return plots

@@ -8,11 +8,13 @@ import numpy as np
 import torch
 
 from visionkit.assemble import Model, build_model
-from visionkit.config import from_plain
+from visionkit.backbones.pretrained import load_weights
+from visionkit.config import from_plain, to_plain
 from visionkit.data.image import read_image
 from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
-from visionkit.structures import Classification, Detections
+from visionkit.models.classifier import Classifier
+from visionkit.structures import Classification, Detections, Localization
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,9 @@ class Predictor:
     names: tuple[str, ...]
     config: dict[str, Any]
 
-    def predict(self, image: str | Path | np.ndarray) -> Detections | Classification:
-        """An image file, or an RGB array (H, W, 3) of uint8 -> its detections in pixels of that image, or the
-        probability of every class where the model is a classifier; on the CPU.
+    def predict(self, image: str | Path | np.ndarray) -> Detections | Classification | Localization:
+        """An image file, or an RGB array (H, W, 3) of uint8 -> its detections in pixels of that image; the probability
+        of every class where the model is a classifier; these and a box for each where it is a localizer; on the CPU.
 
         Raises DataError when the file is missing or broken, ValueError when the array is not such an image.
         """
@@ -45,9 +47,45 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Predictor:
     names = tuple(meta["names"])
     model = build_model(from_plain(meta["config"]), len(names), pretrained=False)
     try:
-        model.load_state_dict(state["model"])
+        model.load_state_dict(checkpoint.weights_of(state))
     except RuntimeError as error:
         reason = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
         raise ConfigError(f"{path} does not fit the model of its own configuration: {reason}") from None
     model.to(device).to(memory_format=torch.channels_last).eval()
     return Predictor(model, names, meta["config"])
+
+
+def published(config: Any, device: str | torch.device = "cpu") -> Predictor:
+    """ImageNet's classifier as it was published, without a checkpoint: the groups `task` and `backbone` of a
+    configuration, with `backbone.weights` given, and ImageNet's 1,000 class names.
+
+    Raises ConfigError when no weights are given or found, when they have no classifier for these classes, and for
+    another task than classification or a backbone around a published network (a pyramid).
+    """
+    from visionkit.data.imagenet_names import imagenet_names
+
+    plain = {key: node for key, node in to_plain(config).items() if key in ("task", "backbone", "evaluation")}
+    if plain.get("task") is None or plain.get("backbone") is None:
+        raise ConfigError("published weights need task=classify, backbone=... and backbone.weights=... .")
+    if (weights := plain["backbone"].get("weights")) is None:
+        raise ConfigError("without a checkpoint backbone.weights=imagenet is wanted, or a file of published weights.")
+    names = imagenet_names()
+    model = build_model(from_plain(plain), len(names), pretrained=False)
+    name = plain["backbone"]["_target_"].rpartition(".")[2]
+    if not isinstance(model, Classifier):
+        raise ConfigError("published weights are those of classifiers: choose task=classify, or give a checkpoint.")
+    if model.backbone.innermost() is not model.backbone:
+        raise ConfigError(
+            f"no classifier is published for {name}, only for the network inside of it: choose that one as backbone."
+        )
+    try:
+        report = load_weights(model.backbone, weights, model.head)
+    except ConfigError as error:
+        raise ConfigError(f"{str(error).rstrip('.')}; wanted is a classifier of ImageNet's 1,000 classes.") from None
+    if not report.classifier:
+        raise ConfigError(
+            f"no classifier is published for {name} with this head: train one, or choose another backbone."
+        )
+    model.backbone.load_report = report
+    model.to(device).to(memory_format=torch.channels_last).eval()
+    return Predictor(model, tuple(names), plain)

@@ -1,6 +1,7 @@
 """The folder of a run and the three files that say what it was: config.yaml, command.txt, environment.txt."""
 
 import importlib.metadata
+import json
 import os
 import platform
 import shlex
@@ -15,6 +16,7 @@ from typing import Any
 from visionkit.config import to_yaml
 from visionkit.errors import ConfigError
 
+SUMMARY = "summary.json"
 CLONE = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "numpy", "pillow", "opencv-python-headless", "albumentations", "pycocotools",
             "faster-coco-eval", "hydra-core", "timm")  # fmt: skip
@@ -43,6 +45,19 @@ def new_run_folder(config: Any, rank: int = 0, world: int = 1, *, starts_over: b
     if error:  # on every rank, so that none waits for another
         raise ConfigError(error)
     return Path(folder)
+
+
+def write_summary(folder: Path, model: Any, trainable: int, seconds: float) -> None:
+    """`summary.json`: what a table that compares runs needs beside their metrics.
+
+    Args:
+        trainable: parameters that were trained; 0 = the model was fitted, and what its head holds counts.
+        seconds: of training, evaluations included, in the process that finished the run.
+    """
+    fitted = sum(value.numel() for value in model.head.state_dict().values()) if trainable == 0 else trainable
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    content = {"parameters": parameters, "trainable_parameters": fitted, "train_seconds": round(seconds, 2)}
+    (folder / SUMMARY).write_text(json.dumps(content, indent=1) + "\n")
 
 
 def usable_folder(path: str | Path) -> Path:

@@ -47,6 +47,14 @@ def _above_zero() -> Check:
     return "a number above 0", check
 
 
+def _share() -> Check:
+    def check(value: Any) -> float:
+        _require(value not in (0, 1))
+        return _number(0, 1)[1](value)
+
+    return "a number between 0 and 1", check
+
+
 def _truth() -> Check:
     def check(value: Any) -> bool:
         _require(isinstance(value, bool))
@@ -100,6 +108,9 @@ TRAINER: dict[str, Check] = {
     "workers": _whole(0),
     "threads": _or_null(_whole(1)),
     "deterministic": _truth(),
+    "shuffle": _truth(),
+    "ema": _or_null(_share()),
+    "patience": _or_null(_whole(1)),
     "freeze": _or_null(_matching("the name of a stage, such as c4", r"\w+")),
     "evaluate_epochs": _whole(0),
     "checkpoint_steps": _or_null(_whole(1)),
@@ -113,6 +124,7 @@ OPTIM: dict[str, Check] = {
     "norm_decay": _number(0),
     "bias_decay": _number(0),
     "lr_multipliers": _group("a group of factors, such as {encode.backbone: 0.1}"),
+    "depth_factor": _above_zero(),
     "optimizer": _group("a group with a _target_"),
 }
 

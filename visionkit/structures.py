@@ -45,6 +45,7 @@ class Truth:
     masks: np.ndarray | None = None  # (G, H, W) bool
     semantic: np.ndarray | None = None  # (H, W) int64, 255 = ignore
     image_label: int | None = None
+    mixed: tuple[int, float] | None = None  # a second class and its share, 0 ... 1, where two pictures were mixed
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -100,6 +101,8 @@ class Targets(_OnDevice):
     masks: Tensor | None = None  # (B, G, H, W) bool
     image_labels: Tensor | None = None  # (B,) int64
     semantic: Tensor | None = None  # (B, H, W) int64, 255 = ignore
+    mixed_labels: Tensor | None = None  # (B,) int64, the second class of mixed pictures (mixup, CutMix)
+    mixed_shares: Tensor | None = None  # (B,) float32, its share of the label, 0 ... 1
 
     def __post_init__(self) -> None:
         b, g = self.labels.shape
@@ -164,3 +167,15 @@ class Classification(_OnDevice):
 
     def __post_init__(self) -> None:
         _require(self.probabilities.ndim == 1, "Classification.probabilities must be (K,)")
+
+
+@dataclass(frozen=True)
+class Localization(_OnDevice):
+    """What one image shows, and where: the probability of every class, and a box for each."""
+
+    probabilities: Tensor  # (K,) float32, sums to 1
+    boxes: Tensor  # (K, 4) float32 in pixels of the original image; the same for all classes where one box serves all
+
+    def __post_init__(self) -> None:
+        _require(self.probabilities.ndim == 1, "Localization.probabilities must be (K,)")
+        _require(self.boxes.shape == (len(self.probabilities), 4), "Localization.boxes must be (K, 4)")

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from visionkit.command_line import key_of, settings_of
 from visionkit.errors import ConfigError, VisionKitError
+from visionkit.run_folder import SUMMARY
 
 KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve")
 TRAIN_LOSS = "train_loss"  # a column that every study may have: see `Member.numbers`
@@ -31,6 +33,7 @@ class Member:
     seed: int
     overrides: tuple[str, ...]
     folder: Path
+    flags: tuple[str, ...] = ()  # --config-dir and the like
 
     @property
     def metrics(self) -> Path:
@@ -41,10 +44,13 @@ class Member:
         return self.metrics.exists()
 
     def numbers(self) -> dict[str, Any]:
-        """The run's eval/metrics.json, and `train_loss`: the mean recorded loss of the last tenth of its steps."""
+        """The run's eval/metrics.json and summary.json, and `train_loss`: the mean recorded loss of the last tenth of
+        its steps."""
         numbers = json.loads(self.metrics.read_text())
         steps, losses = self.curve("loss")
         last = [loss for step, loss in zip(steps, losses, strict=True) if step > (1 - LAST) * max(steps)]
+        summary = self.folder / SUMMARY
+        numbers |= json.loads(summary.read_text()) if summary.exists() else {}
         return {**numbers, TRAIN_LOSS: statistics.fmean(last) if last else None}
 
     def curve(self, key: str) -> tuple[list[int], list[float]]:
@@ -66,8 +72,13 @@ class Member:
             )
 
 
-def members(study: dict[str, Any], folder: Path) -> list[Member]:
-    """All runs of a study. ConfigError when a key is missing, unknown or of the wrong kind."""
+def members(study: dict[str, Any], folder: Path, passed: Sequence[str] = ()) -> list[Member]:
+    """All runs of a study, each with the words `passed` on to it, which win over its own.
+
+    ConfigError when a key is missing, unknown or of the wrong kind.
+    """
+    settings = settings_of(passed)
+    flags = tuple(word for word in passed if word not in settings)
     for key in study:
         if key not in KEYS:
             near = difflib.get_close_matches(key, KEYS, n=1)
@@ -81,8 +92,10 @@ def members(study: dict[str, Any], folder: Path) -> list[Member]:
     base = _overrides(study.get("base"), "base")
     found = []
     for name, overrides in runs.items():
-        words = (*base, *_overrides(overrides, f"run {name}"))
-        found += [Member(str(name), seed, words, folder / str(name) / f"seed{seed}") for seed in dict.fromkeys(seeds)]
+        words = _last_wins((*base, *_overrides(overrides, f"run {name}"), *settings))
+        found += [
+            Member(str(name), seed, words, folder / str(name) / f"seed{seed}", flags) for seed in dict.fromkeys(seeds)
+        ]
     return found
 
 
@@ -104,11 +117,23 @@ def _overrides(words: Any, where: str) -> tuple[str, ...]:
     return tuple(words)
 
 
+def _last_wins(words: Sequence[str]) -> tuple[str, ...]:
+    """Of several settings of one key the last: Hydra refuses a group that is chosen twice."""
+    return tuple({key_of(word): word for word in words}.values())
+
+
 def run(member: Member) -> None:
     """Trains it, or goes on with it. Raises StudyRunError with the exit code when it fails."""
     member.folder.mkdir(parents=True, exist_ok=True)
     (member.folder / OVERRIDES).write_text("\n".join(member.overrides))
-    command = [sys.executable, str(TRAIN), *member.overrides, f"seed={member.seed}", f"output={member.folder}"]
+    command = [
+        sys.executable,
+        str(TRAIN),
+        *member.flags,
+        *member.overrides,
+        f"seed={member.seed}",
+        f"output={member.folder}",
+    ]
     done = subprocess.run(command, check=False)
     if done.returncode != 0:
         raise StudyRunError(member, done.returncode)

@@ -9,8 +9,9 @@ from visionkit.data.crops import cut_out, objects
 from visionkit.data.folders import folder
 from visionkit.data.index import IndexBuilder
 from visionkit.data.loaders import TrainLoader
+from visionkit.data.random_crops import PadCrop, RandomResizedCrop
 from visionkit.data.sources import join_splits
-from visionkit.data.transforms import Chain, PadCrop, RandomFlip, RandomResizedCrop
+from visionkit.data.transforms import Chain, RandomFlip
 from visionkit.errors import ConfigError, DataError
 from visionkit.ops.center_crop import CenterCrop
 

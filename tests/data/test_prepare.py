@@ -1,11 +1,13 @@
 """From a server's archives to a tree on disk, twice and after an interruption; and the table of addresses."""
 
 import functools
+import gzip
 import hashlib
 import io
 import tarfile
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -98,10 +100,59 @@ def test_the_tool_takes_data_as_a_plain_key() -> None:
 
 
 def test_the_table_of_official_addresses() -> None:
-    files = [file for wanted in OFFICIAL.values() for file in wanted.files]
-    assert {"voc07", "voc12", "coco"} <= set(OFFICIAL)
+    files = {file.url: file for wanted in OFFICIAL.values() for file in wanted.files}.values()
+    assert {"voc07", "voc12", "coco", "mnist", "fashion_mnist", "cifar10", "cifar100"} <= set(OFFICIAL)
     for file in files:
         kind, _, digest = file.checksum.partition(":")
         assert kind == "md5" and len(digest) == 32 and set(digest) <= set("0123456789abcdef")
-        assert file.name.endswith((".zip", ".tar")) and file.size > 1e8
-    assert len({file.checksum for file in files}) == 6
+        assert file.name.endswith((".zip", ".tar", ".gz")) and file.size > 4000
+    assert len({file.checksum for file in files}) == len(files) == 16
+    folders = [wanted.folder for name, wanted in OFFICIAL.items() if name not in ("voc12", "coco17")]
+    assert len(set(folders)) == len(folders), "two data sets with files of the same names would overwrite each other"
+
+
+def test_checksums_are_torchvisions() -> None:
+    from torchvision.datasets import MNIST, FashionMNIST
+
+    for name, theirs in (("mnist", MNIST), ("fashion_mnist", FashionMNIST)):
+        ours = {file.name: file.checksum.removeprefix("md5:") for file in OFFICIAL[name].files}
+        assert ours == dict(theirs.resources)
+        assert OFFICIAL[name].files[0].url.rsplit("/", 1)[0] + "/" in theirs.mirrors
+
+
+def test_files_that_are_no_archives_stay_as_they_are(
+    tmp_path: Path, mirror: tuple[str, dict[str, OfficialSet]]
+) -> None:
+    """MNIST's: fetched once, checked, put where the reader looks, and fetched again when one is gone."""
+    address, table = mirror
+    content = gzip.compress(b"pixels")
+    (tmp_path / "served" / "a-ubyte.gz").write_bytes(content)
+    checksum = "md5:" + hashlib.md5(content, usedforsecurity=False).hexdigest()
+    remote = RemoteFile("http://127.0.0.1:9/a-ubyte.gz", len(content), checksum)
+    table = {"mnist": OfficialSet("mnist", (remote,), unpack=False)}
+    for _ in range(2):
+        folder = prepare("mnist", tmp_path, address, official=table)
+        assert tree(folder) == {"a-ubyte.gz"} and (folder / "a-ubyte.gz").read_bytes() == content
+        (folder / "a-ubyte.gz").unlink()
+    (tmp_path / "served" / "a-ubyte.gz").write_bytes(content[:-1] + b"x")
+    with pytest.raises(DataError, match="md5"):
+        prepare("mnist", tmp_path, address, official=table)
+    assert tree(folder) == set()
+
+
+def test_cifar_lands_where_its_reader_looks(tmp_path: Path, mirror: tuple[str, dict[str, OfficialSet]]) -> None:
+    """A .tar.gz whose folder is left off."""
+    from visionkit.data.cifar_binary import cifar10
+
+    with tarfile.open(tmp_path / "served" / "cifar-10-binary.tar.gz", "w:gz") as packed:
+        batches = {f"{name}.bin": bytes(2 * 3073) for name in (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")}
+        for name, content in {**batches, "batches.meta.txt": b"airplane\n"}.items():
+            info = tarfile.TarInfo(f"cifar-10-batches-bin/{name}")
+            info.size = len(content)
+            packed.addfile(info, io.BytesIO(content))
+    content = (tmp_path / "served" / "cifar-10-binary.tar.gz").read_bytes()
+    checksum = "md5:" + hashlib.md5(content, usedforsecurity=False).hexdigest()
+    real = OFFICIAL["cifar10"]
+    table = {"cifar10": replace(real, files=(replace(real.files[0], size=len(content), checksum=checksum),))}
+    folder = prepare("cifar10", tmp_path, mirror[0], official=table)
+    assert len(cifar10(str(folder)).train) == 10

@@ -73,8 +73,16 @@ def test_linear_scaling_tells() -> None:
 def test_the_configurations_build(name: str) -> None:
     hydra, omegaconf = pytest.importorskip("hydra.utils"), pytest.importorskip("omegaconf")
     config = omegaconf.OmegaConf.load(Path(__file__).parents[2] / "configs" / "optim" / f"{name}.yaml")
-    assert set(config) == {"lr", "weight_decay", "norm_decay", "bias_decay", "lr_multipliers", "optimizer"}
-    options = {key: config[key] for key in config if key != "optimizer"}
+    assert set(config) == {
+        "lr",
+        "weight_decay",
+        "norm_decay",
+        "bias_decay",
+        "lr_multipliers",
+        "depth_factor",
+        "optimizer",
+    }
+    options = {key: config[key] for key in config if key not in ("depth_factor", "optimizer")}
     optimizer = hydra.instantiate(config.optimizer)(parameter_groups(Net(), **options))
     assert {group["lr"] for group in optimizer.param_groups} == {config.lr}
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0.0, config.weight_decay}

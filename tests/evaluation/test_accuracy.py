@@ -33,3 +33,22 @@ def test_no_pictures_and_few_classes():
     report = evaluate_classification(NAMES, np.zeros(0, int), np.zeros((0, 5), int), np.zeros(0))
     assert report.metrics == {"top1": None, "top5": None, "val_loss": None}
     assert evaluate_classification(["a", "b"], np.array([1]), np.array([[0, 1]])).metrics == {"top1": 0.0, "top5": 1.0}
+
+
+def test_confidences_give_the_calibration_and_order_the_mistakes():
+    ranked = np.array([[0, 1], [1, 0], [1, 2], [2, 0], [0, 2]])
+    report = evaluate_classification(
+        NAMES[:3], np.array([0, 0, 2, 2, 1]), ranked, None, np.array([1, 0.6, 0.9, 1, 0.6])
+    )
+    assert report.mistakes.tolist() == [2, 1, 4], "the most confident first, of equal ones the first"
+    assert report.confusion.tolist() == [[1, 1, 0], [1, 0, 0], [0, 1, 1]]
+    assert report.metrics["ece"] == pytest.approx((2 * 0.6 + 0.9) / 5)
+    assert "class2 -> class1  1 of 2" in str(report) and "ece 0.420" in str(report)
+    assert "ece" not in evaluate_classification(NAMES[:3], np.array([0]), ranked[:1]).metrics
+
+
+def test_of_many_classes_those_with_pictures_are_listed():
+    names = [f"class{k}" for k in range(1000)]
+    text = str(evaluate_classification(names, np.array([3, 7]), np.array([[3, 4], [8, 9]])))
+    assert "998 of 1000 classes have no pictures here" in text and "n/a" not in text
+    assert text.count("class7 ") == 2 and "class9" not in text, "one row, one pair"

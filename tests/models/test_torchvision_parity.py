@@ -40,7 +40,8 @@ def pair():
     result = ours.load_state_dict(faster_rcnn_from_torchvision(state), strict=False)
     assert not result.unexpected_keys
     assert set(result.missing_keys) <= {"encode.normalize.mean", "encode.normalize.std"}
-    return ours.eval(), theirs
+    # One layout for both, the one we train in: the order of summation is then the same too.
+    return ours.eval().to(memory_format=torch.channels_last), theirs.to(memory_format=torch.channels_last)
 
 
 def random_pixels(count: int, seed: int) -> torch.Tensor:

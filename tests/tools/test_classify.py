@@ -47,7 +47,7 @@ def test_a_run_leaves_what_every_run_leaves(classified):
     for name in ("config.yaml", "metrics.jsonl", "checkpoints/best.pt", "checkpoints/last.pt", "eval/metrics.json",
                  "eval/predictions.json", "plots/losses.png", "samples/classes.jpg"):  # fmt: skip
         assert name in written
-    assert set(json.loads((classified.run / "eval/metrics.json").read_text())) == {"top1", "top5", "val_loss"}
+    assert set(json.loads((classified.run / "eval/metrics.json").read_text())) == {"top1", "top5", "val_loss", "ece"}
     found = json.loads((classified.run / "eval/predictions.json").read_text())
     assert [row["truth"] for row in found] == ["cross"] * 3 + ["disc"] * 3 + ["square"] * 3
     assert np.asarray(Image.open(classified.run / "samples/classes.jpg")).std() > 1

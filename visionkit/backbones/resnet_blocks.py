@@ -80,7 +80,7 @@ class BasicBlock(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         y = self.relu1(self.bn1(self.conv1(x)))  # (B, width, h / stride, w / stride)
         y = self.se(self.bn2(self.conv2(y)))
-        return self.relu2(self.drop_path(y) + shortcut)
+        return self.relu2(self.drop_path(y).add_(shortcut))  # in place: nobody needs the branch alone
 
 
 class Bottleneck(nn.Module):
@@ -131,4 +131,4 @@ class Bottleneck(nn.Module):
         y = self.relu1(self.bn1(self.conv1(x)))  # (B, inner, h, w)
         y = self.relu2(self.bn2(self.conv2(y)))  # (B, inner, h / stride, w / stride)
         y = self.se(self.bn3(self.conv3(y)))  # (B, 4 * width, h / stride, w / stride)
-        return self.relu3(self.drop_path(y) + shortcut)
+        return self.relu3(self.drop_path(y).add_(shortcut))

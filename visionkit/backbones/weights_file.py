@@ -8,6 +8,7 @@ import uuid
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 from urllib.parse import urlsplit
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from visionkit.errors import ConfigError
 
 NESTS = ("state_dict", "model")  # where training scripts put the tensors beside an optimizer's
+AVERAGE = "average"  # where checkpoints of the kit have the averaged weights, if there are any
 WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every key
 
 
@@ -77,6 +79,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged pickle can raise anything
         first_line = (str(error).splitlines() or [""])[0]
         raise ConfigError(f"{path} is broken or not a weights file ({type(error).__name__}: {first_line})") from error
+    if isinstance(content, Mapping) and _is_nest(content, AVERAGE):  # what the run that wrote it is about
+        content = content[AVERAGE]["weights"]
     while isinstance(content, Mapping) and (nest := next((key for key in NESTS if _is_nest(content, key)), None)):
         content = content[nest]
     tensors = {}
@@ -90,11 +94,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return tensors
 
 
-def _is_nest(content: Mapping[object, object], key: str) -> bool:
+def _is_nest(content: Mapping[Any, Any], key: str) -> bool:
     return isinstance(content.get(key), Mapping)
 
 
-def _read(path: Path) -> object:
+def _read(path: Path) -> Any:
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from visionkit.data.collate import pad_images
+from visionkit.data.crop_plan import Crop, leading_crop, sized
 from visionkit.data.crops import cut_out
 from visionkit.data.dataset import wrong_size
-from visionkit.data.image import read_image
 from visionkit.data.labelled import LabelledIndex
+from visionkit.data.mixing import Mixed
+from visionkit.data.scaled_jpeg import read_window
 from visionkit.data.workers import run_workers
 from visionkit.errors import DataError, VisionKitError
 from visionkit.ops.center_crop import CenterCrop
@@ -23,16 +25,23 @@ class LabelledDataset:
     Args:
         index: the pictures and their classes.
         augment: Sample -> Sample at the file's size, or None. Where it gives the network's size already (a random
-            resized crop), nothing follows.
+            crop), nothing follows. A crop that it begins with is cut out while the picture is decoded. With `Mixed`
+            around it, samples are mixed at network size.
         resize: to network size.
         seed: of the run.
+    Raises:
+        ConfigError: the augmentation gives pictures of another size than the network's.
     """
 
     def __init__(
         self, index: LabelledIndex, augment: Callable[[Sample], Sample] | None, resize: CenterCrop, seed: int
     ) -> None:
         self.index, self.resize = index, resize
-        self._augment, self._seed = augment, seed
+        augment = sized(augment, resize.size)
+        self._mixed = augment if isinstance(augment, Mixed) else None
+        self._augment = augment.augment if isinstance(augment, Mixed) else augment
+        self._crop, self._rest = leading_crop(self._augment)
+        self._seed = seed
 
     def __len__(self) -> int:
         return len(self.index)
@@ -40,10 +49,18 @@ class LabelledDataset:
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         """`key` is (epoch, position). DataError names the file that cannot be read."""
         seed = mix(self._seed, key[0], self.index.image_id(key[1]))
-        sample = labelled_sample(self.index, key[1], seed)
-        before, side = sample.image.shape[:2], self.resize.size
-        if self._augment is not None:
-            sample = self._augment(sample)
+        sample = self._prepared(key[1], seed)
+        partner = None if self._mixed is None else self._mixed.partner(seed, len(self.index))
+        if self._mixed is None or partner is None:
+            return sample
+        return self._mixed.mix(sample, self._prepared(*partner))
+
+    def _prepared(self, i: int, seed: int) -> Sample:
+        """Picture i augmented, at network size."""
+        sample = labelled_sample(self.index, i, seed, self._crop)
+        before, side = sample.original_size, self.resize.size
+        if self._rest is not None:
+            sample = self._rest(sample)
         set_by_augment = getattr(self._augment, "sets_size", False) or sample.image.shape[:2] != before
         if set_by_augment and sample.image.shape[:2] == (side, side):
             return sample
@@ -54,17 +71,28 @@ class LabelledDataset:
         return self.resize.size, self.resize.size
 
 
-def labelled_sample(index: LabelledIndex, i: int, seed: int = 0) -> Sample:
-    """Picture i as it is on disk, upright, cut out where only a part is meant; its class is `truth.image_label`."""
-    image = read_image(index.path(i))
+def labelled_sample(index: LabelledIndex, i: int, seed: int = 0, crop: Crop | None = None) -> Sample:
+    """Picture i as it is on disk, upright, cut out where only a part is meant; its class is `truth.image_label`.
+
+    With a crop only what that shows, which is read faster; `original_size` is the whole's.
+    """
     if index.crops is not None and index.sizes is not None:
+        image = index.pictures.read(i)
         found, stated = image.shape[:2], tuple(index.sizes[i].tolist())
         if found != stated:
             raise wrong_size(index.path(i), found, stated)
         image = cut_out(image, index.crops[i])
+        size = (image.shape[0], image.shape[1])
+        image = image if crop is None else crop.resized(crop.window(size, seed).cut(image))
+    elif crop is None:
+        image = index.pictures.read(i)
+        size = (image.shape[0], image.shape[1])
+    else:
+        part, size = read_window(index.pictures, i, lambda whole: crop.window(whole, seed))
+        image = crop.resized(part)
     none = np.zeros(0, np.int64)
     truth = Truth(np.zeros((0, 4), np.float32), none, none.astype(np.bool_), image_label=int(index.labels[i]))
-    return Sample(image, truth, index.image_id(i), (image.shape[0], image.shape[1]), seed=seed)
+    return Sample(image, truth, index.image_id(i), size, seed=seed)
 
 
 def labelled_batches(

@@ -76,7 +76,19 @@ def pad_truths(truths: Sequence[Truth], canvas: tuple[int, int]) -> Targets:
         masks=_pad_masks(truths, count, canvas),
         image_labels=torch.tensor(image_labels) if truths and len(image_labels) == len(truths) else None,
         semantic=_pad_semantic(truths, canvas),
+        **_mixed(truths),
     )
+
+
+def _mixed(truths: Sequence[Truth]) -> dict[str, Tensor]:
+    """Second classes and their shares; a picture that is not mixed has its own class with a share of 0."""
+    if all(truth.mixed is None for truth in truths):
+        return {}
+    pairs = [truth.mixed or (truth.image_label or 0, 0.0) for truth in truths]
+    return {
+        "mixed_labels": torch.tensor([label for label, _ in pairs]),  # (B,)
+        "mixed_shares": torch.tensor([share for _, share in pairs], dtype=torch.float32),  # (B,)
+    }
 
 
 def targets_for(index: DetectionIndex, positions: Sequence[int], batch: Batch, with_masks: bool = False) -> Targets:

@@ -6,6 +6,7 @@ import numpy as np
 
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledData, LabelledIndex, join_labelled
+from visionkit.data.pictures import Files
 from visionkit.data.sources import DetectionData
 
 
@@ -35,8 +36,8 @@ def _cut(index: DetectionIndex, margin: float, min_side: float) -> LabelledIndex
     if left:
         report.append(f"{index.source}: {left} objects are under {min_side:g} px, crowds or difficult: left out.")
     crops = boxes.astype(np.float32)
-    paths, labels = index.paths.select(image), index.labels[kept]
-    return LabelledIndex(index.names, index.source, report, paths, labels, crops, index.sizes[image])
+    pictures, labels = Files(index.paths.select(image)), index.labels[kept]
+    return LabelledIndex(index.names, index.source, report, pictures, labels, crops, index.sizes[image])
 
 
 def cut_out(image: np.ndarray, crop: Any) -> np.ndarray:

@@ -6,6 +6,7 @@ import numpy as np
 
 from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
+from visionkit.data.square import TrainSquare
 from visionkit.data.transforms import TrainResize
 from visionkit.errors import DataError
 from visionkit.ops.hashing import mix
@@ -27,7 +28,7 @@ class DetectionDataset:
         self,
         index: DetectionIndex,
         augment: Callable[[Sample], Sample] | None,
-        resize: TrainResize | None,
+        resize: TrainResize | TrainSquare | None,
         seed: int,
         with_masks: bool = False,
     ) -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from visionkit.data.held_out import check_fraction, hold_out
 from visionkit.data.labelled import LabelledData, LabelledIndex, join_labelled
+from visionkit.data.pictures import Files
 from visionkit.data.ragged import Blobs
 from visionkit.data.roots import resolve_root
 from visionkit.data.source_images import IMAGE_SUFFIXES
-from visionkit.errors import ConfigError, DataError
-from visionkit.ops.hashing import mix
+from visionkit.errors import DataError
 
 
 def folder(root: str, train: str = "train", val: str = "val", val_fraction: float = 0.2, seed: int = 0) -> LabelledData:
@@ -25,14 +26,11 @@ def folder(root: str, train: str = "train", val: str = "val", val_fraction: floa
         ConfigError: `val_fraction` is not between 0 and 1.
         DataError: no such folder, no classes, a class without pictures.
     """
-    if not 0 < val_fraction < 1:
-        raise ConfigError(f"data.val_fraction={val_fraction}: a number between 0 and 1 is wanted.")
+    check_fraction(val_fraction)
     base = resolve_root(root)
     if (base / train).is_dir():
         return join_labelled(read_folders(base / train), read_folders(base / val))
-    index = read_folders(base)
-    held_out = _held_out(index, val_fraction, seed)
-    return join_labelled(index.select(np.flatnonzero(~held_out)), index.select(np.flatnonzero(held_out)))
+    return hold_out(read_folders(base), val_fraction, seed)
 
 
 def read_folders(root: Path) -> LabelledIndex:
@@ -42,37 +40,37 @@ def read_folders(root: Path) -> LabelledIndex:
     classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if not classes:
         raise DataError(f"{root} has no folders: one for each class is wanted.")
-    paths: list[bytes] = []
-    labels: list[int] = []
-    others: list[Path] = []
-    for label, directory in enumerate(classes):
-        found = list(_pictures(directory, others))
+    parts: list[Blobs] = []  # packed class by class: a million paths as Python objects would be heavy
+    others: list[str] = []
+    for directory in classes:
+        found = [path for path in _files(directory) if _is_picture(path, others)]
         if not found:
             raise DataError(f"{directory}: the class {directory.name!r} has no pictures.")
-        paths += [os.fsencode(path) for path in found]
-        labels += [label] * len(found)
+        parts.append(Blobs.pack([os.fsencode(path) for path in found]))
     report = [f"{root}: {len(others)} files that are no pictures were left out, such as {others[0]}."] if others else []
-    names = tuple(path.name for path in classes)
-    return LabelledIndex(names, str(root), report, Blobs.pack(paths), np.array(labels, np.int32))
+    labels = np.repeat(np.arange(len(parts), dtype=np.int32), [len(part) for part in parts])
+    return LabelledIndex(tuple(path.name for path in classes), str(root), report, Files(Blobs.join(parts)), labels)
 
 
-def _pictures(directory: Path, others: list[Path]) -> Iterator[Path]:
-    """The pictures below a folder, sorted; what else there is goes to `others`. What is hidden is nobody's."""
-    for path in sorted(directory.rglob("*")):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(directory).parts):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                yield path
-            else:
-                others.append(path)
+def _files(directory: Path) -> list[str]:
+    """The files below a folder, sorted by the parts of their paths. What is hidden is nobody's."""
+    return sorted(_walk(str(directory)), key=lambda path: path.split(os.sep))
 
 
-def _held_out(index: LabelledIndex, fraction: float, seed: int) -> np.ndarray:
-    """(N,) bool: of each class the given share, at least one and never all, chosen by (seed, position)."""
-    chosen = np.zeros(len(index), np.bool_)
-    for label, count in enumerate(index.class_counts()):
-        rows = np.flatnonzero(index.labels == label)
-        if count < 2:
-            raise DataError(f"{index.source}: the class {index.names[label]!r} has one picture alone, and two splits.")
-        order = sorted(rows.tolist(), key=lambda i: mix(seed, i))
-        chosen[order[: min(count - 1, max(1, round(fraction * count)))]] = True
-    return chosen
+def _walk(directory: str) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk(entry.path)
+            elif entry.is_file():
+                yield entry.path
+
+
+def _is_picture(path: str, others: list[str]) -> bool:
+    """By the suffix; what is none goes to `others`."""
+    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:
+        return True
+    others.append(path)
+    return False

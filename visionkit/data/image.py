@@ -3,16 +3,17 @@
 PIL alone: cv2 gives a picture for a truncated JPEG, and torchvision's decoder can crash on a corrupt PNG.
 """
 
+import io
 import os
 from collections.abc import Callable
-from typing import TypeVar
+from typing import IO, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from visionkit.errors import DataError
 
-_T = TypeVar("_T")
+T = TypeVar("T")
 
 _ORIENTATION = 0x0112  # EXIF tag; 1 is upright
 _UPRIGHT = {
@@ -33,25 +34,46 @@ def read_image(path: str | os.PathLike[str]) -> np.ndarray:
     in cv2, nothing is composited); 16-bit gray is divided by 257, so that 65535 becomes 255; of a film the first frame.
     DataError with the path: no such file, not an image, truncated or corrupt, or float pixels, whose range is unknown.
     """
-    return _with(path, _pixels)
+    return decode_image(read_bytes(path), os.fspath(path))
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """The whole file. DataError with the path when that is not possible."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise DataError(f"image {os.fspath(path)} does not exist.") from None
+    except OSError as error:
+        raise DataError(f"image {os.fspath(path)} cannot be read: {error.strerror or error}.") from None
+
+
+def decode_image(data: bytes, name: str) -> np.ndarray:
+    """`read_image` for the bytes of a file that is called `name` in errors."""
+    return with_image(io.BytesIO(data), name, _pixels)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of the upright image, from the header alone. DataError as in `read_image`."""
-    return _with(path, _size)
-
-
-def _with(path: str | os.PathLike[str], function: Callable[[Image.Image], _T]) -> _T:
     try:
-        with open(path, "rb") as file, Image.open(file) as image:
-            return function(image)
+        with open(path, "rb") as file:
+            return with_image(file, os.fspath(path), _size)
     except FileNotFoundError:
         raise DataError(f"image {os.fspath(path)} does not exist.") from None
+    except OSError as error:
+        raise DataError(f"image {os.fspath(path)} cannot be read: {error.strerror or error}.") from None
+
+
+def with_image(file: IO[bytes], name: str, function: Callable[[Image.Image], T]) -> T:
+    """What `function` makes of an opened picture; whatever PIL raises on the way becomes a DataError with `name`."""
+    try:
+        with Image.open(file) as image:
+            return function(image)
     except MemoryError:
         raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, zlib.error and others
         reason = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise DataError(f"image {os.fspath(path)} cannot be read: {reason.rstrip('.')}.") from None
+        raise DataError(f"image {name} cannot be read: {reason.rstrip('.')}.") from None
 
 
 def _size(image: Image.Image) -> tuple[int, int]:

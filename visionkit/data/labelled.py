@@ -3,13 +3,12 @@
 Flat arrays, for the reason given in `visionkit.data.index`: loading processes share them.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from visionkit.data.ragged import Blobs
+from visionkit.data.pictures import Pictures
 from visionkit.errors import DataError
 
 
@@ -23,10 +22,11 @@ class LabelledIndex:
     names: tuple[str, ...]  # K class names; labels are positions in it
     source: str  # the file or folder that it was read from, for messages
     report: list[str]
-    paths: Blobs  # N
+    pictures: Pictures  # N
     labels: np.ndarray  # (N,) int32
     crops: np.ndarray | None = None  # (N, 4) float32 x1 y1 x2 y2: the part that is meant; None = the whole picture
     sizes: np.ndarray | None = None  # (N, 2) int32 height, width of the files that the crops are parts of
+    blocks: np.ndarray | None = None  # (N,) int32, ascending: pictures that lie together and are best read together
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -37,7 +37,8 @@ class LabelledIndex:
         return len(self.labels)
 
     def path(self, i: int) -> str:
-        return os.fsdecode(self.paths[i])
+        """What picture i is called in messages."""
+        return self.pictures.name(i)
 
     def image_id(self, i: int) -> int:
         return i + 1
@@ -62,8 +63,9 @@ class LabelledIndex:
 
     def select(self, rows: np.ndarray) -> "LabelledIndex":
         """Some of the pictures, in the order of `rows` (N',)."""
-        crops, sizes = (None if part is None else part[rows] for part in (self.crops, self.sizes))
-        return replace(self, paths=self.paths.select(rows), labels=self.labels[rows], crops=crops, sizes=sizes)
+        crops, sizes, blocks = (None if part is None else part[rows] for part in (self.crops, self.sizes, self.blocks))
+        chosen = replace(self, pictures=self.pictures.select(rows), labels=self.labels[rows])
+        return replace(chosen, crops=crops, sizes=sizes, blocks=blocks)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from visionkit.data.workers import run_workers
 from visionkit.errors import DataError, VisionKitError
 from visionkit.ops.hashing import mix
 from visionkit.ops.resize import TestResize
+from visionkit.ops.square_resize import SquareResize
 from visionkit.structures import Batch, Sample, Targets
 
 _Request = tuple[list[Key], tuple[int, int]]  # images of one batch; the least canvas
@@ -36,6 +37,7 @@ class TrainLoader:
         group_by_aspect: keep portrait and landscape images apart, which saves padding.
         canvas: (height, width) that every batch is padded to; None = what the step's images need (of all processes
             and accumulated batches), a multiple of `multiple`.
+        shuffle: False takes the images in the order of the index.
     Raises:
         DataError: no images; while reading, the file that is missing or broken.
     """
@@ -53,13 +55,15 @@ class TrainLoader:
         canvas: tuple[int, int] | None = None,
         multiple: int = 32,
         pin_memory: bool = False,
+        shuffle: bool = True,
     ) -> None:
         if len(dataset) == 0:
             raise DataError(f"{dataset.index.source}: the training set is empty.")
         groups = np.zeros(len(dataset), bool)
         if group_by_aspect and canvas is None and isinstance(dataset, DetectionDataset):
             groups = dataset.index.sizes[:, 0] > dataset.index.sizes[:, 1]
-        self.order = EpochOrder(groups.astype(np.int64), batch_size * world * accumulate, seed)
+        blocks = dataset.index.blocks if isinstance(dataset, LabelledDataset) else None
+        self.order = EpochOrder(groups.astype(np.int64), batch_size * world * accumulate, seed, blocks, shuffle)
         self._read = _TrainReader(dataset, canvas, multiple)
         self._batch_size, self._rank, self._world = batch_size, rank, world
         self._workers, self._pin_memory = workers, pin_memory
@@ -88,7 +92,12 @@ class TrainLoader:
 
 
 def test_batches(
-    index: DetectionIndex, resize: TestResize, batch_size: int, workers: int = 0, rank: int = 0, world: int = 1
+    index: DetectionIndex,
+    resize: TestResize | SquareResize,
+    batch_size: int,
+    workers: int = 0,
+    rank: int = 0,
+    world: int = 1,
 ) -> Iterator[TestItem]:
     """Every image once over all processes, at network size, batched only with images of the same canvas.
 
@@ -135,7 +144,7 @@ class _TrainReader:
 @dataclass(frozen=True)
 class _TestReader:
     index: DetectionIndex
-    resize: TestResize
+    resize: TestResize | SquareResize
 
     def __call__(self, positions: list[int]) -> TestItem:
         ids = [self.index.image_id(i) for i in positions]

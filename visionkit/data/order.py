@@ -8,6 +8,8 @@ import torch
 
 from visionkit.ops.hashing import mix, random_keys
 
+MIXED_BLOCKS = 4  # tar shards that are shuffled into one another
+
 Key = tuple[int, int]  # (epoch, position in the index)
 
 
@@ -24,11 +26,17 @@ class EpochOrder:
         groups: (N,) a small integer for each image.
         per_step: images of one optimizer step over all processes.
         seed: of the run.
+        blocks: (N,) small integers, or None. Images of one block are stored together (a tar shard): an epoch takes the
+            blocks in random order, `MIXED_BLOCKS` at a time, and shuffles within these, so that a disk is read in long
+            runs and not all over.
+        shuffle: False takes the images in the order of the index, epoch after epoch.
     """
 
     groups: np.ndarray
     per_step: int
     seed: int
+    blocks: np.ndarray | None = None
+    shuffle: bool = True
 
     @property
     def steps(self) -> int:
@@ -36,7 +44,7 @@ class EpochOrder:
 
     def epoch(self, epoch: int) -> np.ndarray:
         """(steps, per_step) positions."""
-        shuffled = self._shuffle(len(self.groups), epoch, 1)
+        shuffled = self._order(epoch)
         whole, rest = [], []
         for group in np.unique(self.groups):
             members = shuffled[self.groups[shuffled] == group]
@@ -45,7 +53,8 @@ class EpochOrder:
             rest.append(members[cut:])
         order = np.concatenate(whole + rest)
         order = np.concatenate([order, np.resize(shuffled, self.steps * self.per_step - len(order))])
-        return order.reshape(self.steps, self.per_step)[self._shuffle(self.steps, epoch, 2)]
+        steps: np.ndarray = order.reshape(self.steps, self.per_step)
+        return steps[self._shuffle(self.steps, epoch, 2)] if self.shuffle and self.blocks is None else steps
 
     def keys(self, start_step: int) -> Iterator[list[Key]]:
         """The keys of step after step, without end."""
@@ -54,6 +63,18 @@ class EpochOrder:
             for positions in self.epoch(epoch)[skip:]:
                 yield [(epoch, int(i)) for i in positions]
             epoch, skip = epoch + 1, 0
+
+    def _order(self, epoch: int) -> np.ndarray:
+        """(N,) positions in the order of the epoch, before they are put together by groups."""
+        if not self.shuffle:
+            return np.arange(len(self.groups))
+        shuffled = self._shuffle(len(self.groups), epoch, 1)
+        if self.blocks is None:
+            return shuffled
+        names, block = np.unique(self.blocks, return_inverse=True)
+        turn = np.empty(len(names), np.int64)  # when each block's turn comes
+        turn[self._shuffle(len(names), epoch, 3)] = np.arange(len(names)) // MIXED_BLOCKS
+        return shuffled[np.argsort(turn[block[shuffled]], kind="stable")]
 
     def _shuffle(self, count: int, epoch: int, stream: int) -> np.ndarray:
         keys = random_keys(torch.tensor([mix(self.seed, epoch, stream)]), count)[0]

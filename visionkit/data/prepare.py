@@ -19,7 +19,7 @@ def prepare(
     seed: int = 0,
     official: Mapping[str, OfficialSet] = OFFICIAL,
 ) -> Path:
-    """Makes data set `name` (voc07, voc12, coco or scenes) under `root` and returns its folder.
+    """Makes data set `name` (a key of `official`, or scenes) under `root` and returns its folder.
 
     root: None is VISIONKIT_DATASETS, else `datasets/` of the clone; generated scenes go to the clone in either case,
         since that is where training looks for them.
@@ -38,16 +38,20 @@ def prepare(
         return generate(default_root() if root is None else root / "scenes", settings_from({"seed": seed}))
     if name not in official:
         raise ConfigError(
-            f"data={name}: there is no such data set to prepare; choose one of {', '.join(official)}, scenes."
+            f"data={name}: there is no such data set to prepare; choose one of {', '.join(official)}, scenes, imagenet "
+            "or shards."
         )
     wanted = official[name]
-    folder = (_datasets() if root is None else root) / wanted.folder
+    folder = (datasets_folder() if root is None else root) / wanted.folder
     downloads = folder / ".downloads"
     for remote in wanted.files:
         marker = folder / f".{remote.name}.unpacked"
         if marker.exists() and marker.read_text() == remote.checksum:
             continue
         source = remote if mirror is None else replace(remote, url=f"{mirror.rstrip('/')}/{remote.name}")
+        if not wanted.unpack:
+            download(source, folder)  # which looks itself whether the file is there
+            continue
         archive = download(source, downloads)
         extract(archive, folder, wanted.strip)
         marker.write_text(remote.checksum)
@@ -58,6 +62,7 @@ def prepare(
     return folder
 
 
-def _datasets() -> Path:
+def datasets_folder() -> Path:
+    """Where data sets are put: VISIONKIT_DATASETS, else `datasets/` of the clone."""
     shared = os.environ.get("VISIONKIT_DATASETS")
     return Path(shared).expanduser() if shared else Path(__file__).resolve().parents[2] / "datasets"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
+from torch import Tensor
 
 from visionkit.engine.plain import plain
 from visionkit.errors import ConfigError, VisionKitError
@@ -65,6 +66,13 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(version, int) or version > VERSION:
         raise ConfigError(f"checkpoint {path} has format {version}; this version reads up to {VERSION}.")
     return state
+
+
+def weights_of(state: dict[str, Any]) -> dict[str, Tensor]:
+    """The weights to predict with, of a loaded checkpoint: the averaged ones where the run averaged them."""
+    average = state.get("average")
+    weights: dict[str, Tensor] = state["model"] if average is None else average["weights"]
+    return weights
 
 
 @contextlib.contextmanager

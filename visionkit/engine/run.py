@@ -1,5 +1,6 @@
 """The state of a run and what is done to it, in order. `fit` drives it."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 
 from visionkit.engine import checkpoint
+from visionkit.engine.average import Average
 from visionkit.engine.cursor import Cursor, score
 from visionkit.engine.distributed import barrier, broadcast_object, is_main, share_buffers, world_size, wrap
 from visionkit.engine.interrupt import Interrupt, Interrupted
@@ -53,6 +55,7 @@ class Run:
         self.schedule: Schedule | None = None
         self.precision = Precision(settings.precision, self.device)
         self.latest: Step | None = None
+        self.average = None if settings.ema is None else Average(self.model, settings.ema)
 
     # The order of the text is the order of execution.
 
@@ -62,6 +65,8 @@ class Run:
         best, last = self._path("best"), self._path("last")
         if resume is not None and resumed is not None:
             self.cursor = take_up(self.model, resume, resumed, [phase.name for phase in self.phases])
+            if self.average is not None and resumed["average"] is not None:
+                self.average.load_state_dict(resumed["average"])
             if resume.resolve().parent == last.parent.resolve():
                 keep_bytes = resumed["metrics_bytes"]
             if not best.exists() and self.cursor.phase < len(self.phases):
@@ -93,6 +98,8 @@ class Run:
         self._stop_if_asked()
         seed_everything(mix(self.settings.seed, self.cursor.phase))
         values = broadcast_object(phase.fit(self.model))
+        if self.average is not None:
+            self.average.restart()
         if values:
             self.recorder.scalars(self.cursor.step, "fit", {"phase": phase.name, **values})
         if self.validate is not None:
@@ -106,6 +113,8 @@ class Run:
         begun = resumed is not None and resumed["optimizer"] is not None  # the checkpoint was written inside the phase
         if phase.weights_from is not None and not begun:
             phase.weights_from(self.model)
+            if self.average is not None:
+                self.average.restart()
         set_trainable(self.model, phase, self.trainable_at_start)
         training_mode(self.model)
         optimizer = self.optimizer = phase.optimizer(phase.groups(self.model))
@@ -153,17 +162,27 @@ class Run:
             if self.validate is not None and due and cursor.evaluated != cursor.step:
                 self._evaluate(phase, schedule, save=not at_end)
                 continue
-            if at_end:
+            if at_end or self._stopped_early():
                 return
             self._record(phase, next(steps), epoch)
             unseen = self.validate is None and every > 0 and cursor.phase_step % every == 0  # no evaluation will save
             if unseen or (settings.checkpoint_steps and cursor.step % settings.checkpoint_steps == 0):
                 self.save("last")
 
+    def _stopped_early(self) -> bool:
+        """Whether the last `patience` evaluations of the phase brought nothing: the rest of its steps is left out."""
+        patience, waited = self.settings.patience, self.cursor.waited
+        if patience is None or waited < patience:
+            return False
+        self.progress.say(f"stopped early at step {self.cursor.step}: {waited} evaluations without a gain.")
+        return True
+
     def _record(self, phase: Phase, step: Step, epoch: int) -> None:
         cursor = self.cursor
         cursor.step, cursor.phase_step = step.step, cursor.phase_step + 1
         self.latest = step
+        if self.average is not None:
+            self.average.update()
         self.progress.step(step)
         if step.step % self.settings.log_steps == 0 or cursor.phase_step == phase.steps:
             values: dict[str, float | str | None] = {"phase": phase.name, "epoch": cursor.phase_step / epoch}
@@ -183,7 +202,7 @@ class Run:
         self.progress.pause()
         share_buffers(self.model)
         self.model.eval()
-        with torch.no_grad():
+        with self._averaged(), torch.no_grad():
             metrics = broadcast_object(dict(self.validate(self.model, cursor.step) or {}))
         training_mode(self.model)
         if self.monitor not in metrics:
@@ -203,6 +222,16 @@ class Run:
         if save:
             self.save("last")
         self.progress.go_on()
+
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The averaged weights, where there are any, in the model's place: they are what a run is about then."""
+        if self.average is None:
+            yield
+            return
+        with self.average.applied():
+            share_buffers(self.model)
+            yield
 
     def _stop_if_asked(self) -> None:
         signal_number = self.interrupt.agreed()
@@ -225,6 +254,7 @@ class Run:
             "cursor": self.cursor.state_dict(),
             "phase_names": [phase.name for phase in self.phases],
             "model": self.model.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
             "optimizer": None if self.optimizer is None else self.optimizer.state_dict(),
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "precision": self.precision.state_dict(),

@@ -50,6 +50,17 @@ class MultiStep(Schedule):
 
 
 @dataclass(frozen=True)
+class StepDecay(Schedule):
+    """Multiplied by `gamma` again and again: after `every` steps, or after that fraction of the phase when below 1."""
+
+    every: float
+    gamma: float = 0.1
+
+    def __call__(self, step: int, total: int) -> float:
+        return float(self.gamma ** (step // max(1, resolve_steps(self.every, total))))
+
+
+@dataclass(frozen=True)
 class Cosine(Schedule):
     """Half a cosine from 1 down to `final` (SGDR, Loshchilov and Hutter 2017, eq. 5, without restarts)."""
 
@@ -135,6 +146,10 @@ def multistep(
     *, milestones: Sequence[float], gamma: float = 0.1, warmup: float = 0, warmup_start: float = 0.001
 ) -> Schedule:
     return Warmup(MultiStep(tuple(milestones), gamma), warmup, warmup_start)
+
+
+def step_decay(*, every: float, gamma: float = 0.1, warmup: float = 0, warmup_start: float = 0.001) -> Schedule:
+    return Warmup(StepDecay(every, gamma), warmup, warmup_start)
 
 
 def cosine(*, final: float = 0.0, warmup: float = 0, warmup_start: float = 0.001) -> Schedule:

@@ -33,6 +33,8 @@ class FitSettings:
     channels_last: bool = False
     checkpoint_steps: int | None = None  # save every so many steps too; every evaluation saves anyway
     evaluate_steps: int | None = None  # None: every epoch; 0: at the end of a phase only, where it is always done
+    ema: float | None = None  # decay of the running average of the weights, which is what is evaluated then
+    patience: int | None = None  # evaluations of a phase without a gain before it is ended early
     log_steps: int = 20  # steps a line of metrics.jsonl
     device: torch.device | str = "cpu"
     seed: int = 0

@@ -11,17 +11,27 @@ import torch
 from visionkit.backbones.base import Backbone
 from visionkit.errors import ConfigError
 from visionkit.heads.box import BoxHead
+from visionkit.heads.fixed_boxes import FixedBoxesHead
+from visionkit.heads.linear_svm import LinearSVM
+from visionkit.heads.localize import FlattenMaps, LocalizeHead
+from visionkit.heads.nearest import NearestNeighbours
 from visionkit.heads.rpn import RPNHead
+from visionkit.models.box_list import BoxList
 from visionkit.models.classifier import Classifier
 from visionkit.models.encode import Pool
+from visionkit.models.localizer import Localizer
 from visionkit.models.pixels import Normalize
 from visionkit.models.propose import RPN
 from visionkit.models.ranges import check_ranges
 from visionkit.models.region_detector import RegionDetector
 from visionkit.models.sample import RegionSampler
+from visionkit.models.whole_image import tail_shape
 from visionkit.ops.anchors import caffe_anchors, cell_anchors
 from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
+from visionkit.ops.square_resize import SquareResize
+
+FITTED_HEADS = {"svm": LinearSVM, "nearest": NearestNeighbours}
 
 
 def rpn(
@@ -136,13 +146,17 @@ def classifier(
     short: int | None = None,
     aux_weight: float = 0.3,
     label_smoothing: float = 0.0,
+    head: Literal["own", "svm", "nearest"] = "own",
 ) -> Classifier:
-    """A backbone with its own head. Auxiliary heads are built where the network has them and `aux_weight` is not 0.
+    """A backbone with its own head, or with one that is fitted to its vectors (`visionkit.fitted`) and not trained.
+
+    Auxiliary heads are built where the network has them, its own head is trained and `aux_weight` is not 0.
 
     Args:
         size: side of the square that the network sees, pixels; by default what it was designed for.
         short: the short side that a test image is resized to before the middle is cut out; by default `size` / 0.875
             (256 for 224), and `size` itself below 64 pixels.
+        head: the network's own, a linear SVM, or a vote of the nearest training pictures.
     Raises:
         ConfigError: a setting out of its range, or images smaller than the network can take.
     """
@@ -151,19 +165,91 @@ def classifier(
     size = size or backbone.resolution
     if short is None:
         short = size if size < 64 else round(size / 0.875)
+    _require_size(backbone, size)
+    if short < size:
+        raise ConfigError(f"task.short={short} is less than the {size} pixels that are cut out of the middle")
+    if head not in ("own", *FITTED_HEADS):
+        raise ConfigError(f"task.head={head}: the heads are own, {' and '.join(FITTED_HEADS)}")
+    own = head == "own"
+    return Classifier(
+        backbone,
+        backbone.new_classifier(num_classes) if own else FITTED_HEADS[head](backbone.out_channels, num_classes),
+        Normalize(backbone.mean, backbone.std),
+        CenterCrop(short, size),
+        backbone.new_aux_classifiers(num_classes) if own and aux_weight else None,
+        aux_weight,
+        label_smoothing,
+    )
+
+
+def localizer(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    size: int | None = None,
+    box_input: Literal["maps", "vector"] = "maps",
+    box_hidden: int = 128,
+    per_class: bool = False,
+    box_loss: Literal["smooth_l1", "l2"] = "smooth_l1",
+    box_beta: float = 0.1,
+    box_weight: float = 1.0,
+) -> Localizer:
+    """Classification with one box: a backbone with its own class head, and a box head beside it.
+
+    Args:
+        size: side of the square that pictures are stretched to, pixels; by default what the network was designed for.
+        box_input: what the box head sees: the tail's maps, cell by cell, or the tail's vector, which is a mean over
+            them in most networks and then knows little of places.
+        box_hidden: channels of the box head's convolution on the maps.
+        per_class: one box for each class in place of one for all.
+        box_loss, box_beta: see `LocalizeHead`.
+        box_weight: share of the box loss.
+    Raises:
+        ConfigError: a setting out of its range, or images smaller than the network can take.
+    """
+    check_ranges(locals())
+    size = size or backbone.resolution
+    _require_size(backbone, size)
+    body = FlattenMaps(*tail_shape(backbone, size), box_hidden) if box_input == "maps" else None
+    channels = backbone.out_channels if body is None else body.out_channels
+    head = LocalizeHead(body, channels, num_classes if per_class else 1, box_loss, box_beta)
+    classes = backbone.new_classifier(num_classes)
+    normalize = Normalize(backbone.mean, backbone.std)
+    return Localizer(backbone, classes, head, normalize, SquareResize(size), box_weight)
+
+
+def fixed_boxes(
+    backbone: Backbone,
+    num_classes: int,
+    *,
+    size: int | None = None,
+    slots: int = 6,
+    box_hidden: int = 128,
+    box_weight: float = 10.0,
+    score_threshold: float = 0.05,
+) -> BoxList:
+    """Detection as regression of a fixed number of boxes, the lecture's failing baseline (`heads.fixed_boxes`).
+
+    Args:
+        size: side of the square that pictures are stretched to, pixels; by default what the network was designed for.
+        slots: the most objects that can be found in a picture.
+        box_hidden: channels of the head's convolution on the tail maps.
+        box_weight: share of the box loss.
+        score_threshold: detections score more than this.
+    Raises:
+        ConfigError: a setting out of its range, or images smaller than the network can take.
+    """
+    check_ranges(locals())
+    size = size or backbone.resolution
+    _require_size(backbone, size)
+    body = FlattenMaps(*tail_shape(backbone, size), box_hidden)
+    head = FixedBoxesHead(body, num_classes, slots, box_weight, score_threshold)
+    return BoxList(backbone, head, Normalize(backbone.mean, backbone.std), SquareResize(size))
+
+
+def _require_size(backbone: Backbone, size: int) -> None:
     if size < backbone.min_size:
         raise ConfigError(
             f"task.size={size}: {type(backbone.innermost()).__name__} takes images of at least {backbone.min_size} "
             f"pixels a side; choose task.size={backbone.min_size} or more, or a network for small images (resnet20)"
         )
-    if short < size:
-        raise ConfigError(f"task.short={short} is less than the {size} pixels that are cut out of the middle")
-    return Classifier(
-        backbone,
-        backbone.new_classifier(num_classes),
-        Normalize(backbone.mean, backbone.std),
-        CenterCrop(short, size),
-        backbone.new_aux_classifiers(num_classes) if aux_weight else None,
-        aux_weight,
-        label_smoothing,
-    )

@@ -46,6 +46,8 @@ class Classifier(nn.Module):
         self.aux_weight = aux_weight
         self.label_smoothing = label_smoothing
 
+    class_layers = ("head", "aux")  # what has outputs of its own for each class
+
     def logits(self, batch: Batch) -> Tensor:
         """Images of one size -> (B, K) float32."""
         return self._classify(self.backbone(self.normalize(batch), self.backbone.region_stages))
@@ -55,24 +57,46 @@ class Classifier(nn.Module):
         auxiliary heads. Means over the images of all processes' batches."""
         if targets.image_labels is None:
             raise ValueError("a classifier learns from Targets.image_labels")
-        labels = targets.image_labels
         names = tuple(dict.fromkeys((*self.aux, *self.backbone.region_stages)))
         maps = self.backbone(self.normalize(batch), names)
-        losses = {"loss_class": self._loss(self._classify(maps), labels)}
+        losses = {"loss_class": self._loss(self._classify(maps), targets)}
         if len(self.aux):
-            extra = [self._loss(head(maps[stage]).float(), labels) for stage, head in self.aux.items()]
+            extra = [self._loss(head(maps[stage]).float(), targets) for stage, head in self.aux.items()]
             losses["loss_aux"] = self.aux_weight * torch.stack(extra).sum()
         return losses
 
-    def _classify(self, maps: dict[str, Tensor]) -> Tensor:
+    def features(self, batch: Batch) -> Tensor:
+        """Images of one size -> the vectors that the head would classify, (B, backbone.out_channels) float32."""
+        return self.backbone.reduce(self._tail_maps(self.backbone(self.normalize(batch), self.backbone.region_stages)))
+
+    def dense_logits(self, batch: Batch) -> Tensor:
+        """Images of one size, at least the network's -> (B, K) float32: the tail runs over the whole map, and the class
+        scores are averaged over its positions (VGG, sec. 3.2)."""
+        net = self.backbone
+        maps = net(self.normalize(batch), net.region_stages)
+        found = [self.head(net.dense_tail(maps[name])) for name in net.region_stages]
+        return torch.stack(found).mean(dim=0).float()  # (B, K)
+
+    def _tail_maps(self, maps: dict[str, Tensor]) -> Tensor:
         net = self.backbone
         found = [net.tail_maps(net.pool(maps[name])) for name in net.region_stages]  # (B, C, h, w) each
-        return self.head(found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)).float()  # (B, K)
+        return found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
 
-    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
-        total = F.cross_entropy(logits, labels, reduction="sum", label_smoothing=self.label_smoothing)
-        count = torch.tensor(float(len(labels)), device=labels.device)
-        return total / across_processes(count).clamp(min=1)
+    def _classify(self, maps: dict[str, Tensor]) -> Tensor:
+        return self.head(self._tail_maps(maps)).float()  # (B, K)
+
+    def _loss(self, logits: Tensor, targets: Targets) -> Tensor:
+        assert targets.image_labels is not None
+        each = self._cross_entropy(logits, targets.image_labels)  # (B,)
+        if targets.mixed_labels is not None and targets.mixed_shares is not None:
+            # Two pictures in one: both classes count, by their shares (Zhang et al. 2018, eq. 1).
+            other = self._cross_entropy(logits, targets.mixed_labels)
+            each = each + targets.mixed_shares * (other - each)
+        count = torch.tensor(float(len(each)), device=each.device)
+        return each.sum() / across_processes(count).clamp(min=1)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(logits, labels, reduction="none", label_smoothing=self.label_smoothing)  # (B,)
 
     def classify(self, batch: Batch) -> Tensor:
         """Images of one size -> (B, K) float32, log-probabilities, as the network is after training."""

@@ -53,6 +53,12 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "size": _COUNT,
     "aux_weight": _LENGTH,
     "label_smoothing": _PART,
+    "box_input": ("maps or vector", lambda value: value in ("maps", "vector")),
+    "box_hidden": _COUNT,
+    "per_class": ("true or false", lambda value: isinstance(value, bool)),
+    "box_loss": ("smooth_l1 or l2", lambda value: value in ("smooth_l1", "l2")),
+    "box_weight": _LENGTH,
+    "slots": _COUNT,
 }
 OPTIONAL = frozenset({"anchor_sizes", "rpn_hidden", "size"})
 

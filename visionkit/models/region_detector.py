@@ -42,6 +42,8 @@ class RegionDetector(nn.Module):
         self.head = head
         self.resize = resize
 
+    class_layers = ("head",)  # what has outputs of its own for each class
+
     @property
     def backbone(self) -> Backbone:
         return self.encode.backbone

@@ -34,12 +34,15 @@ class CenterCrop:
         """The same square for every file."""
         return self.size, self.size
 
+    def resized(self, image: np.ndarray) -> np.ndarray:
+        """(H, W, 3) uint8 -> the picture with its short side at `short`, before anything is cut off."""
+        image = _middle(image)
+        return resize_image(image, self.shape((image.shape[0], image.shape[1])))
+
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (size, size, 3) uint8."""
-        image = _middle(image)
-        height, width = self.shape((image.shape[0], image.shape[1]))
-        resized = resize_image(image, (height, width))  # (height, width, 3)
-        top, left = (round((side - self.size) / 2) for side in (height, width))
+        resized = self.resized(image)  # (height, width, 3)
+        top, left = (round((side - self.size) / 2) for side in resized.shape[:2])
         return np.ascontiguousarray(resized[top : top + self.size, left : left + self.size])
 
 

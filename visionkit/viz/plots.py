@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from visionkit.ops.direction import lower_is_better
 from visionkit.viz.figure import curve_color, new_figure, save
 
 _NOT_METRICS = {"step", "epoch", "phase", "time", "seconds"}
@@ -24,7 +25,7 @@ def plot_training(metrics_jsonl: str | Path, folder: str | Path) -> list[Path]:
     losses = {k: v for k, v in train.items() if k.startswith("loss")}
     rates = {k: v for k, v in train.items() if k.startswith("lr")}
     results = _curves([r for r in records if r.get("split") == "val"])
-    scores = {k: v for k, v in results.items() if "loss" not in k and "error" not in k}
+    scores = {k: v for k, v in results.items() if not lower_is_better(k)}
     errors = {k: v for k, v in results.items() if k not in scores}
     written = []
     for name, panels in (

@@ -1,0 +1,24 @@
+"""From a batch to the tail maps of whole pictures, for the models that say one thing about each picture."""
+
+import torch
+from torch import Tensor
+
+from visionkit.backbones.base import Backbone
+
+
+def whole_image_maps(backbone: Backbone, images: Tensor) -> Tensor:
+    """Normalised images (B, C, H, W) -> tail maps (B, C', h, w); of several region stages (a pyramid) their mean."""
+    maps = backbone(images, backbone.region_stages)
+    found = [backbone.tail_maps(backbone.pool(maps[name])) for name in backbone.region_stages]
+    return found[0] if len(found) == 1 else torch.stack(found).mean(dim=0)
+
+
+@torch.no_grad()
+def tail_shape(backbone: Backbone, size: int) -> tuple[int, int]:
+    """(channels, side) of the tail maps of a square picture of that many pixels; side 1 where the tail is fully
+    connected. Found by looking: strides do not tell what a network's unpadded layers cut off."""
+    was_training = backbone.training
+    backbone.eval()  # a picture of zeros would spoil running statistics
+    maps = whole_image_maps(backbone, torch.zeros(1, len(backbone.mean), size, size))
+    backbone.train(was_training)
+    return maps.shape[1], maps.shape[2]

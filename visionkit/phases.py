@@ -1,0 +1,181 @@
+"""From the configuration's list of phases to what the engine runs (DESIGN: a run is a list of phases)."""
+
+import difflib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from torch import nn
+
+from visionkit.backbones.base import Backbone
+from visionkit.config import instantiate, to_plain
+from visionkit.engine.distributed import world_size
+from visionkit.engine.optim import has_prefix, linear_scale, parameter_groups
+from visionkit.engine.phases import FitPhase, Phase
+from visionkit.errors import ConfigError
+
+KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit")
+WHOLE = "backbone"  # `freeze: backbone`: all of it
+
+
+def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[Phase | FitPhase], str]:
+    """The phases of the group `phases`, in order, and the sentence on the learning rate.
+
+    A phase has `share` of the run's `steps` (those without one share what is left), keeps what `freeze` says
+    ("backbone", or a stage up to which it is frozen) and what `trainer.freeze` froze, trains the parameters under the
+    prefixes `trainable`, with `lr` times the rate and those `losses` that are named. Or it has `fit`, a function that
+    is called once with `model` and `data`.
+
+    Raises ConfigError for an unknown key, shares that are not 1 together, or a stage, prefix or optimizer that is not.
+    """
+    settings: Mapping[str, Any] = to_plain(config)["phases"]
+    if not isinstance(settings, Mapping) or not settings:
+        raise ConfigError("phases needs at least one phase: a name with its settings, see configs/phases/.")
+    for name, phase in settings.items():
+        _check_keys(name, phase)
+    trained = {name: phase for name, phase in settings.items() if "fit" not in phase}
+    counts = _steps(trained, steps)
+    rate, sentence = _rate(config)
+    phases: list[Phase | FitPhase] = []
+    for name, phase in settings.items():
+        if "fit" in phase:
+            fit = instantiate(getattr(config.phases, name).fit)
+            phases.append(FitPhase(name, partial(_fitted, fit, data)))
+        else:
+            phases.append(_trained(name, phase, counts[name], rate, config, model))
+    return phases, sentence
+
+
+def trainable_parameters(phases: Sequence[Phase | FitPhase], model: nn.Module) -> int:
+    """The most parameters that any one of the phases trains."""
+    counts = [0]
+    for phase in phases:
+        if isinstance(phase, Phase) and callable(phase.trainable):
+            counts.append(sum(p.numel() for name, p in model.named_parameters() if phase.trainable(name, p)))
+    return max(counts)
+
+
+def depth_multipliers(model: nn.Module, backbone: Backbone, factor: float) -> dict[str, float]:
+    """Learning rates that fall with the distance from the head (Howard and Ruder 2018, sec. 3.2): by module name,
+    `factor` for the stages of the largest stride, its square for those before, and so on; heads keep the full rate."""
+    if factor == 1.0:
+        return {}
+    names = {id(module): name for name, module in model.named_modules()}
+    network = backbone.innermost()
+    strides = sorted({stage.stride for stage in network.stages.values()}, reverse=True)
+    found: dict[str, float] = {}
+    for stage, modules in network.parts().items():
+        power = 1 + strides.index(network.stages[stage].stride)
+        found |= {names[id(module)]: factor**power for module in modules if any(True for _ in module.parameters())}
+    return found
+
+
+def _fitted(fit: Callable[..., Any], data: Any, model: nn.Module) -> Mapping[str, float | None] | None:
+    found: Mapping[str, float | None] | None = fit(model=model, data=data)
+    return found
+
+
+def _check_keys(name: str, phase: Any) -> None:
+    if not isinstance(phase, Mapping):
+        raise ConfigError(f"phases.{name}={phase}: a phase is a group of settings: {', '.join(KEYS)}.")
+    for key in phase:
+        if key not in KEYS:
+            near = difflib.get_close_matches(str(key), KEYS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"a phase has {', '.join(KEYS)}."
+            raise ConfigError(f"unknown key phases.{name}.{key}; {hint}")
+    if "fit" in phase and len(phase) > 1:
+        raise ConfigError(f"phases.{name} has a fit, which is a single call, and so nothing else.")
+    for key, least in (("share", 0), ("lr", 0)):
+        value = phase.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= least):
+            raise ConfigError(f"phases.{name}.{key}={value}: a number above 0 is wanted.")
+    for key in ("trainable", "losses"):
+        value = phase.get(key)
+        if value is not None and not (isinstance(value, list) and all(isinstance(word, str) for word in value)):
+            raise ConfigError(f"phases.{name}.{key}={value}: a list of names is wanted.")
+
+
+def _steps(trained: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, int]:
+    """Steps of each phase; together they are `total`, each has at least one."""
+    if not trained:
+        return {}
+    given = {name: phase.get("share") for name, phase in trained.items()}
+    left = 1.0 - sum(share for share in given.values() if share is not None)
+    open_ones = [name for name, share in given.items() if share is None]
+    if left < -1e-6 or (not open_ones and left > 1e-6) or (open_ones and left < 1e-6):
+        shares = ", ".join(f"{name} {share}" for name, share in given.items())
+        raise ConfigError(f"the shares of the phases have to be 1 together, not {shares}.")
+    if total < len(trained):
+        raise ConfigError(f"{len(trained)} phases need at least as many steps, and the run has {total}.")
+    edges, sum_so_far = [0], 0.0
+    for position, share in enumerate(given.values(), 1):
+        sum_so_far += left / len(open_ones) if share is None else share
+        edge = round(sum_so_far * total)
+        edges.append(min(max(edge, edges[-1] + 1), total - (len(given) - position)))
+    return {name: end - begin for name, begin, end in zip(given, edges, edges[1:], strict=False)}
+
+
+def _rate(config: Any) -> tuple[float, str]:
+    trainer = config.trainer
+    return linear_scale(config.optim.lr, trainer.base_batch, trainer.batch_size * trainer.accumulate * world_size())
+
+
+def _trained(name: str, phase: Mapping[str, Any], steps: int, rate: float, config: Any, model: Any) -> Phase:
+    optim = config.optim
+    lr = rate * (phase.get("lr") or 1.0)
+    groups = partial(
+        parameter_groups,
+        lr=lr,
+        weight_decay=optim.weight_decay,
+        norm_decay=optim.norm_decay,
+        bias_decay=optim.bias_decay,
+        lr_multipliers=depth_multipliers(model, model.backbone, optim.depth_factor) | dict(optim.lr_multipliers),
+    )
+    optimizer = instantiate(optim.optimizer)
+    return Phase(
+        name,
+        steps,
+        groups,
+        lambda found: optimizer(found, lr=lr),
+        instantiate(config.schedule),
+        trainable=_trainable(name, phase, model),
+        losses=phase.get("losses"),
+    )
+
+
+def _trainable(name: str, phase: Mapping[str, Any], model: Any) -> Callable[[str, nn.Parameter], bool]:
+    """Which parameters the phase trains: of those that the run begins with, without what it freezes."""
+    parameters = dict(model.named_parameters())
+    at_start = {key for key, parameter in parameters.items() if parameter.requires_grad}
+    frozen = _frozen(name, phase.get("freeze"), model.backbone)
+    prefixes: Collection[str] | None = phase.get("trainable")
+    for prefix in prefixes or ():
+        if not any(has_prefix(key, prefix) for key in parameters):
+            raise ConfigError(f"phases.{name}.trainable: no parameter of the model is called {prefix!r} or {prefix}.*.")
+    chosen = {
+        key
+        for key in at_start
+        if id(parameters[key]) not in frozen and (prefixes is None or any(has_prefix(key, p) for p in prefixes))
+    }
+    if not chosen:
+        raise ConfigError(f"phases.{name} freezes everything, so nothing is left to train.")
+    return lambda key, _: key in chosen
+
+
+def _frozen(name: str, upto: str | None, backbone: Backbone) -> set[int]:
+    """The identities of the parameters up to and including a stage, or of the whole backbone."""
+    if upto is None:
+        return set()
+    if upto == WHOLE:
+        return {id(parameter) for parameter in backbone.parameters()}
+    parts = backbone.innermost().parts()
+    if upto not in parts:
+        raise ConfigError(
+            f"phases.{name}.freeze={upto}: the stages are {', '.join(parts)}; or {WHOLE} for all of them."
+        )
+    found: set[int] = set()
+    for stage, modules in parts.items():
+        found |= {id(parameter) for module in modules for parameter in module.parameters()}
+        if stage == upto:
+            break
+    return found

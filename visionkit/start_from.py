@@ -1,0 +1,67 @@
+"""Fine-tuning from a checkpoint of the kit: its weights are taken over where they fit, its classes joined by name."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionkit.engine import checkpoint
+from visionkit.engine.optim import has_prefix
+from visionkit.errors import ConfigError
+
+
+def in_the_order_of(path: str | Path, data: Any) -> Any:
+    """The data with the class list of a checkpoint, where both lists hold the same names in another order."""
+    names = _names(path)
+    if set(names) != set(data.names) or names == data.names:
+        return data
+    kind = type(data)  # both kinds of data are three fields: the splits, and the names that their labels point to
+    return kind(data.train.rename(names), data.val.rename(names), names)
+
+
+def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str]:
+    """Gives the model the checkpoint's weights. What has one output for each class (the model's `class_layers`) is kept
+    only where both have the same classes, and begins afresh otherwise.
+
+    Returns what a person should know of it, in sentences.
+    Raises ConfigError when nothing at all fits, or the file is no checkpoint.
+    """
+    state = checkpoint.load(Path(path))
+    known, same = _names(path), _names(path) == tuple(names)
+    theirs, ours = checkpoint.weights_of(state), model.state_dict()
+    reset = [key for key in ours if not same and any(has_prefix(key, layer) for layer in model.class_layers)]
+    fitting = [key for key in ours if key in theirs and key not in reset and theirs[key].shape == ours[key].shape]
+    if not fitting:
+        raise ConfigError(
+            f"start_from={path}: none of its {len(theirs)} tensors fits this model; it was trained with "
+            f"{_described(state)}."
+        )
+    with torch.no_grad():
+        for key in fitting:
+            ours[key].copy_(theirs[key])
+    left = [key for key in ours if key not in fitting and key not in reset]
+    lines = [f"{path}: {len(fitting)} of {len(ours)} tensors taken over"]
+    if not same:
+        lines.append(
+            f"the class list has changed ({_some(known)} -> {_some(names)}): the {len(reset)} tensors of the head "
+            "begin afresh"
+        )
+    if left:
+        lines.append(f"warning: {len(left)} tensors are not in {path} or have another shape, such as {left[0]}")
+    return lines
+
+
+def _names(path: str | Path) -> tuple[str, ...]:
+    names = checkpoint.load(Path(path)).get("meta", {}).get("names")
+    if not names:
+        raise ConfigError(f"start_from={path} holds no class names, so its classes cannot be joined.")
+    return tuple(names)
+
+
+def _described(state: dict[str, Any]) -> str:
+    experiment = state.get("meta", {}).get("config", {}).get("experiment")
+    return f"experiment={experiment}" if experiment else "another configuration"
+
+
+def _some(names: tuple[str, ...], most: int = 4) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
