@@ -194,6 +194,8 @@ def markdown(table: Sequence[Row], columns: Sequence[str]) -> str:
 def _cell(mean: float | None, spread: float | None) -> str:
     if mean is None:
         return "n/a"
+    if abs(mean) >= 1000:  # parameters, seconds
+        return f"{mean:,.0f}" if not spread else f"{mean:,.0f} ± {spread:,.0f}"
     return f"{mean:.3f}" if spread is None else f"{mean:.3f} ± {spread:.3f}"
 
 
