@@ -28,8 +28,8 @@ def test_wrong_names_and_fp16_without_cuda() -> None:
 def test_a_step_without_any_gradient() -> None:
     parameter = torch.nn.Parameter(torch.ones(2))
     norm = Precision("fp32", CPU).optimize(torch.optim.SGD([parameter], lr=1.0), clip_norm=None)
-    assert float(norm) == 0.0 and torch.equal(parameter, torch.ones(2))
-    assert float(Precision("fp32", CPU).optimize(torch.optim.SGD([parameter], lr=1.0), clip_norm=1.0)) == 0.0
+    assert float(norm()) == 0.0 and torch.equal(parameter, torch.ones(2))
+    assert float(Precision("fp32", CPU).optimize(torch.optim.SGD([parameter], lr=1.0), clip_norm=1.0)()) == 0.0
 
 
 def test_seeds() -> None:

@@ -73,7 +73,7 @@ def test_tensorboard_events(tmp_path: Path) -> None:
 
 def step(number: int) -> Step:
     loss = torch.tensor(0.25)
-    return Step(number, loss, {"box": loss}, {"weights": 0.1}, torch.tensor(1.0), 8)
+    return Step(number, loss, {"box": loss}, {"weights": 0.1}, 8, lambda: torch.tensor(1.0))
 
 
 def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

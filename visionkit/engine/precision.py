@@ -2,12 +2,13 @@
 
 import os
 import random
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionkit.errors import ConfigError
 
@@ -40,21 +41,22 @@ class Precision:
         scaled = loss if self.scaler is None else self.scaler.scale(loss)
         scaled.backward()  # type: ignore[no-untyped-call]
 
-    def optimize(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Tensor:
-        """Clips the gradients to `clip_norm` (2-norm of all together), moves the weights; returns the norm before."""
+    def optimize(self, optimizer: torch.optim.Optimizer, clip_norm: float | None) -> Callable[[], Tensor]:
+        """Clips the gradients to `clip_norm` (2-norm of all together) and moves the weights.
+
+        Returns what gives the norm before, () float32, until the gradients are set to something else: a pass over all
+        of them costs as much as the step of a plain optimizer, and most steps are not asked.
+        """
         if self.scaler is not None:
             self.scaler.unscale_(optimizer)
         parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        if clip_norm is not None:
-            norm = torch.nn.utils.clip_grad_norm_(parameters, clip_norm)
-        else:
-            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        clipped = None if clip_norm is None else torch.nn.utils.clip_grad_norm_(parameters, clip_norm).detach()
         if self.scaler is None:
             optimizer.step()
         else:
             self.scaler.step(optimizer)
             self.scaler.update()
-        return norm.detach()
+        return lambda: _norm(parameters) if clipped is None else clipped
 
     def state_dict(self) -> dict[str, Any]:
         return {} if self.scaler is None else self.scaler.state_dict()
@@ -62,6 +64,10 @@ class Precision:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
+
+
+def _norm(parameters: list[nn.Parameter]) -> Tensor:
+    return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).detach()
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:

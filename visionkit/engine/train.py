@@ -1,6 +1,6 @@
 """The training loop: a generator of step records. It knows no task; `model(batch, targets)` names its own losses."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -25,8 +25,13 @@ class Step:
     loss: Tensor  # () float32, the sum of `losses`
     losses: dict[str, Tensor]  # name -> () float32
     lr: dict[str, float]  # parameter group -> learning rate
-    grad_norm: Tensor  # () float32, before clipping, on the device of the model
     images: int  # of all processes
+    norm: Callable[[], Tensor]
+
+    @property
+    def grad_norm(self) -> Tensor:
+        """() float32, before clipping, on the device of the model; to be asked before the next step is taken."""
+        return self.norm()
 
 
 def train_steps(
@@ -85,7 +90,7 @@ def train_steps(
             raise _non_finite(step + 1, dict(zip(named, values.tolist(), strict=True)), ids, sums)
         norm = precision.optimize(optimizer, clip_norm)
         each = dict(zip(named, values.unbind(), strict=True))
-        yield Step(step + 1, values.sum(), each, lr, norm, sum(map(len, ids)) * world_size())
+        yield Step(step + 1, values.sum(), each, lr, sum(map(len, ids)) * world_size(), norm)
 
 
 class _Readback:
