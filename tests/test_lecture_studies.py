@@ -58,12 +58,18 @@ def test_one_batch_is_the_whole_set():
     assert runs["whole_set_as_one_batch"].trainer.batch_size == len(digits(8).train)
 
 
-def test_transfer_gives_every_run_the_same_steps_and_pictures():
+def test_transfer_starts_from_imagenet_or_from_scratch():
     _, runs = study("transfer")
-    assert runs["from_scratch"].backbone.weights is None
-    assert all(config.backbone.weights == "imagenet" for name, config in runs.items() if name != "from_scratch")
+    for name, config in runs.items():
+        assert config.backbone.weights == (None if name.endswith("from_scratch") else "imagenet"), name
+
+
+def test_transfer_gives_every_resnet18_the_same_steps_and_pictures():
+    _, runs = study("transfer")
+    same = [to_plain(config) for config in runs.values() if config.backbone["_target_"].endswith("resnet18")]
+    assert len(same) == 6
     for group in ("data", "trainer", "augment", "schedule"):
-        assert len({str(to_plain(config)[group]) for config in runs.values()}) == 1, group
+        assert all(config[group] == same[0][group] for config in same), group
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

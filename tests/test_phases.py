@@ -117,6 +117,12 @@ def test_rates_fall_with_the_depth(model):
         ({"a": {"trainable": "head"}}, "a list of names"),
         ({"a": 3}, "a group of settings"),
         ({"a": {"fit": {}, "share": 1.0}}, "nothing else"),
+        ({"a": {"share": float("nan")}}, r"phases\.a\.share=nan"),
+        ({"a": {"lr": float("inf")}}, r"phases\.a\.lr=inf"),
+        ({"a": {"freeze": ["c1"]}}, "the name of a stage"),
+        ({"a": {"fit": None}}, "a group with a _target_"),
+        ({"a": {"fit": "foo"}}, "a group with a _target_"),
+        ({"a": {"fit": {"_target_": "visionkit.fitted.fit_svm", "_partial_": True}}}, "set task.head=svm"),
     ],
 )
 def test_what_is_refused(model, phases, words):
@@ -143,3 +149,32 @@ def test_training_by_phases_moves_what_it_should(model):
     moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
     assert moved == {name for name in before if name.startswith("head.")}
     model.requires_grad_(True)
+
+
+def test_a_fitted_head_is_not_trained():
+    from visionkit.backbones.resnet import basic_resnet
+
+    fitted = classifier(basic_resnet(widths=[8, 8, 16, 16]), 3, size=32, head="svm")
+    with pytest.raises(ConfigError, match="choose phases=svm"):
+        built(fitted, {"train": {}})
+    phases = built(fitted, {"svm": {"fit": {"_target_": "visionkit.fitted.fit_svm", "_partial_": True}}})
+    assert [type(phase) for phase in phases] == [FitPhase]
+
+
+def test_losses_are_checked_before_anything_is_trained(model):
+    from types import SimpleNamespace as Node
+
+    from visionkit.assemble import check_phases
+
+    config = Node(trainer=Node(patience=None, evaluate_epochs=1, precision="fp32"), evaluation=Node(monitor="top1"))
+    device = torch.device("cpu")
+    check_phases(built(model, {"a": {"losses": ["loss_class"]}}), model, config, device)
+    for losses in ([], ["loss_clas"]):
+        with pytest.raises(ConfigError, match=r"phases\.a\.losses=.*loss_class"):
+            check_phases(built(model, {"a": {"losses": losses}}), model, config, device)
+    config.trainer.patience = 2
+    with pytest.raises(ConfigError, match="trainer.patience would end it too early"):
+        check_phases(built(model, {"a": {"losses": ["loss_class"]}}), model, config, device)
+    config.trainer.evaluate_epochs = 0
+    with pytest.raises(ConfigError, match="there is one"):
+        check_phases(built(model, {"a": {}}), model, config, device)

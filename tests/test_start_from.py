@@ -43,10 +43,12 @@ def test_a_changed_class_list_resets_the_head_and_says_so(source, names):
 
 
 def test_nothing_that_fits_is_an_error(source, tmp_path):
-    from visionkit.backbones.lenet import lenet
+    from visionkit.backbones.mlp import mlp
 
-    with pytest.raises(ConfigError, match="none of its .* tensors fits this model; .* experiment=pets"):
-        start_from(source.path, classifier(lenet(), 4), ("a", "b", "c", "d"))
+    other = classifier(mlp(), 3)
+    assert other.normalize.mean.shape == source.model.normalize.mean.shape  # which fits, and is no reason to go on
+    with pytest.raises(ConfigError, match="none of its .* fits a parameter of this model; .* experiment=pets"):
+        start_from(source.path, other, ("a", "b", "c"))
     checkpoint.save(tmp_path / "bare.pt", {"model": source.model.state_dict(), "meta": {}})
     with pytest.raises(ConfigError, match="no class names"):
         start_from(tmp_path / "bare.pt", model(), ("a", "b", "c"))

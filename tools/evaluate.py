@@ -141,7 +141,7 @@ def names_of(config: Any) -> tuple[str, Path]:
     if config.split != "val":
         words.append(config.split)
     if (views := config.get("views")) is not None:
-        words.append(views["_target_"].rpartition(".")[2])
+        words.append("-".join([views["_target_"].rpartition(".")[2], *map(str, views.get("shorts") or ())]))
     if config.checkpoint is None:
         node = config.get("backbone") or {}
         name = str(node.get("model") or node.get("_target_", "model")).rpartition(".")[2]

@@ -58,7 +58,7 @@ def train(config: Any) -> None:
     for line in dict.fromkeys((*data.train.report, *data.val.report)):
         say(line)
     if config.start_from is not None:
-        data = in_the_order_of(config.start_from, data)
+        data = in_the_order_of(resume or config.start_from, data)  # a resumed run holds all it took over
     check_classes(resume, data.names)
 
     seed_everything(config.seed)

@@ -153,13 +153,30 @@ def check_phases(phases: Sequence[Phase | FitPhase], model: Model, config: Any, 
 
     Called before the run's folder is made, so that a mistyped value leaves nothing behind.
     """
+    if config.trainer.patience is not None and config.trainer.evaluate_epochs == 0:
+        raise ConfigError("trainer.patience counts evaluations, and with trainer.evaluate_epochs=0 there is one.")
     for phase in phases:
         if isinstance(phase, Phase):
+            _check_losses(phase, model, config)
             with refusals("optim.optimizer"):
                 phase.optimizer(phase.groups(model))
             with refusals("schedule"):
                 phase.schedule()(0, phase.steps)
     Precision(config.trainer.precision, device)
+
+
+def _check_losses(phase: Phase, model: Model, config: Any) -> None:
+    if phase.losses is None:
+        return
+    unknown = [name for name in phase.losses if name not in model.loss_names]
+    if unknown or not phase.losses:
+        wanted = ", ".join(model.loss_names)
+        raise ConfigError(f"phases.{phase.name}.losses={list(phase.losses)}: some of the model's losses, {wanted}.")
+    if config.trainer.patience is not None:
+        raise ConfigError(
+            f"phases.{phase.name} trains with some losses alone, which need not move {config.evaluation.monitor}: "
+            "trainer.patience would end it too early, so leave it out."
+        )
 
 
 def fit_settings(config: Any, loader: TrainLoader, device: torch.device) -> FitSettings:

@@ -1,5 +1,6 @@
 """Several models' probabilities of the same pictures, mixed, and compared on those pictures."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
@@ -89,6 +90,7 @@ def comparisons(rows: Sequence[Row], ensemble: Row, resamples: Any, seed: int) -
     if (
         isinstance(resamples, bool)
         or not isinstance(resamples, int | float)
+        or not math.isfinite(resamples)
         or resamples != int(resamples)
         or resamples < 1
     ):

@@ -142,10 +142,11 @@ def _require_sklearn() -> None:
 
 
 def _every_fifth(labels: np.ndarray) -> np.ndarray:
-    """(N,) bool: the fifth, tenth ... of each class, so none of a class with fewer than five."""
+    """(N,) bool: the fifth, tenth ... of each class, the last of a class with two to four, none of a single one."""
     held = np.zeros(len(labels), np.bool_)
     for label in np.unique(labels):
-        held[np.flatnonzero(labels == label)[HELD_OUT - 1 :: HELD_OUT]] = True
+        rows = np.flatnonzero(labels == label)
+        held[rows[HELD_OUT - 1 :: HELD_OUT] if len(rows) >= HELD_OUT else rows[1:][-1:]] = True
     return held
 
 

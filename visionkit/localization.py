@@ -37,13 +37,17 @@ _Row = tuple[int, np.ndarray, np.ndarray, float]  # position, probabilities (K,)
 def fit_mean_box(model: Localizer, data: DetectionData) -> dict[str, float]:
     """The fit function of configs/phases/mean_box.yaml: gives the model the mean box of the training set.
 
-    The evaluation that follows measures that box alone: a box head that is not trained yet answers nothing else.
+    The evaluation that follows measures that box alone: a box head that is not trained yet answers nothing else. A head
+    taken over by `start_from` keeps the box that its deltas are relative to.
     ConfigError when the model is no localizer.
     """
     if not isinstance(model, Localizer):
         raise ConfigError(f"a mean box is for task=localize, not for a {type(model).__name__}.")
     box = mean_box(data.train)
-    model.box_head.fit(torch.from_numpy(box))
+    if bool(model.box_head.fitted):
+        box = model.box_head.mean_box.cpu().numpy()
+    else:
+        model.box_head.fit(torch.from_numpy(box))
     return dict(zip(("mean_box_x1", "mean_box_y1", "mean_box_x2", "mean_box_y2"), box.tolist(), strict=True))
 
 

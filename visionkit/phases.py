@@ -1,6 +1,7 @@
 """From the configuration's list of phases to what the engine runs (DESIGN: a run is a list of phases)."""
 
 import difflib
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -13,8 +14,10 @@ from visionkit.engine.distributed import world_size
 from visionkit.engine.optim import has_prefix, linear_scale, parameter_groups
 from visionkit.engine.phases import FitPhase, Phase
 from visionkit.errors import ConfigError
+from visionkit.heads.fitted import FittedHead
 
 KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit")
+FITS = "visionkit.fitted."  # where heads are fitted
 WHOLE = "backbone"  # `freeze: backbone`: all of it
 
 
@@ -33,6 +36,7 @@ def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[P
         raise ConfigError("phases needs at least one phase: a name with its settings, see configs/phases/.")
     for name, phase in settings.items():
         _check_keys(name, phase)
+    _check_fits(settings, model)
     trained = {name: phase for name, phase in settings.items() if "fit" not in phase}
     counts = _steps(trained, steps)
     rate, sentence = _rate(config)
@@ -87,12 +91,27 @@ def _check_keys(name: str, phase: Any) -> None:
         raise ConfigError(f"phases.{name} has a fit, which is a single call, and so nothing else.")
     for key, least in (("share", 0), ("lr", 0)):
         value = phase.get(key)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or value <= least):
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if value is not None and not (number and value > least):
             raise ConfigError(f"phases.{name}.{key}={value}: a number above 0 is wanted.")
+    if not isinstance(phase.get("freeze"), str | None):
+        raise ConfigError(f"phases.{name}.freeze={phase['freeze']}: the name of a stage is wanted, or {WHOLE}.")
+    if "fit" in phase and not (isinstance(phase["fit"], Mapping) and "_target_" in phase["fit"]):
+        raise ConfigError(f"phases.{name}.fit={phase['fit']}: a group with a _target_ is wanted, see configs/phases/.")
     for key in ("trainable", "losses"):
         value = phase.get(key)
         if value is not None and not (isinstance(value, list) and all(isinstance(word, str) for word in value)):
             raise ConfigError(f"phases.{name}.{key}={value}: a list of names is wanted.")
+
+
+def _check_fits(settings: Mapping[str, Any], model: Any) -> None:
+    """A head that is fitted needs a phase that fits it, and the other way round."""
+    fitted = isinstance(getattr(model, "head", None), FittedHead)
+    fits = [name for name, phase in settings.items() if "fit" in phase and phase["fit"]["_target_"].startswith(FITS)]
+    if fitted and (not fits or len(settings) > len(fits)):
+        raise ConfigError("task.head=svm and nearest are fitted and not trained: choose phases=svm or phases=nearest.")
+    if fits and not fitted:
+        raise ConfigError(f"phases.{fits[0]} fits a head, and this one is trained: set task.head=svm or nearest.")
 
 
 def _steps(trained: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, int]:

@@ -54,7 +54,9 @@ def write_summary(folder: Path, model: Any, trainable: int, seconds: float) -> N
         trainable: parameters that were trained; 0 = the model was fitted, and what its head holds counts.
         seconds: of training, evaluations included, in the process that finished the run.
     """
-    fitted = sum(value.numel() for value in model.head.state_dict().values()) if trainable == 0 else trainable
+    head = getattr(model, "head", None)
+    tensors = head.state_dict().values() if trainable == 0 and head is not None else ()
+    fitted = trainable + sum(value.numel() for value in tensors)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     content = {"parameters": parameters, "trainable_parameters": fitted, "train_seconds": round(seconds, 2)}
     (folder / SUMMARY).write_text(json.dumps(content, indent=1) + "\n")

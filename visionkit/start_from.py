@@ -31,9 +31,10 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     theirs, ours = checkpoint.weights_of(state), model.state_dict()
     reset = [key for key in ours if not same and any(has_prefix(key, layer) for layer in model.class_layers)]
     fitting = [key for key in ours if key in theirs and key not in reset and theirs[key].shape == ours[key].shape]
-    if not fitting:
+    learnt = {key for key, _ in model.named_parameters()}
+    if not learnt.intersection(fitting):  # mean and std of the pixels fit any model
         raise ConfigError(
-            f"start_from={path}: none of its {len(theirs)} tensors fits this model; it was trained with "
+            f"start_from={path}: none of its {len(theirs)} tensors fits a parameter of this model; it was trained with "
             f"{_described(state)}."
         )
     with torch.no_grad():

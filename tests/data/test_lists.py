@@ -149,3 +149,32 @@ def test_imagenet_samples(datasets_root):
     for i in range(0, 250, 10):  # n01440764_tench.JPEG
         words = Path(data.val.path(i)).stem.partition("_")[2].replace("_", " ")
         assert words.split()[0] in data.names[data.val.labels[i]]
+
+
+def test_an_open_quote_does_not_swallow_the_lines_after_it(listed, tmp_path):
+    root = listed(ROWS)
+    (tmp_path / "train.csv").write_text('file,label\na/0.png,"cat\na/1.png,cat\nb/0.png,dog\n')
+    with pytest.raises(DataError, match=r"train\.csv cannot be read"):
+        csv(root, images="pictures")
+    (tmp_path / "train.csv").write_text('file,label\na/0.png,"cat\na/1.png,cat"\nb/0.png,dog\n')
+    with pytest.raises(DataError, match="a line break in the column 'label'"):
+        csv(root, images="pictures")
+
+
+def test_a_bare_comma_in_a_value_is_no_other_class(listed, tmp_path):
+    root = listed(ROWS)
+    (tmp_path / "train.csv").write_text("file,label\na/0.png,crane, bird\n")
+    with pytest.raises(DataError, match=r"line 2: 3 values, and the header has 2"):
+        csv(root, images="pictures")
+
+
+def test_one_picture_under_two_spellings_is_one(listed):
+    data = csv(listed([*ROWS, ("./a/0.png", "cat"), ("b/../a/1.png", "cat")]), images="pictures")
+    assert len(data.train) + len(data.val) == 10 and "2 lines repeat" in " ".join(data.train.report)
+
+
+def test_pictures_of_both_splits_are_told(listed):
+    listed(ROWS[:7] + ROWS[8:])
+    root = listed([ROWS[0], ROWS[7]], "val.csv")
+    data = csv(root, images="pictures", val="val.csv")
+    assert any("1 of 2 pictures are in train.csv too" in line for line in data.val.report)

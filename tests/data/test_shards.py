@@ -217,6 +217,12 @@ def test_a_damaged_header_is_no_end(tmp_path):
         read_shards([tmp_path / "a.tar"], CLASSES, tmp_path, True)
 
 
+@pytest.mark.parametrize("name", ["PK12", "BZ001", "(\\xb5"])
+def test_a_first_name_that_looks_like_an_archive_is_a_name(tmp_path, name):
+    write_tar(tmp_path / "a.tar", [(f"{name}.png", picture(0)), (f"{name}.cls", b"1")])
+    assert len(read_shards([tmp_path / "a.tar"], CLASSES, tmp_path, True)) == 1
+
+
 @pytest.mark.parametrize(("mode", "kind"), [("w:gz", "gzip"), ("w:bz2", "bzip2"), ("w:xz", "xz")])
 def test_compressed_tars_are_refused(tmp_path, mode, kind):
     write_tar(tmp_path / "a.tar", pair(0), mode)

@@ -33,7 +33,7 @@ def test_warm_up_goes_before():
     assert step_decay(every=10, warmup=4, warmup_start=0.0)(2, 40) == 0.5
 
 
-@pytest.mark.parametrize("every", [-1, float("nan")])
+@pytest.mark.parametrize("every", [-1, 0, float("nan")])
 def test_refused(every):
-    with pytest.raises(ConfigError, match="fraction of the run"):
+    with pytest.raises(ConfigError, match="numbers above 0"):
         StepDecay(every)(3, 10)

@@ -53,7 +53,17 @@ def csv(
     trained = _read(base / train, base / images, columns, given, given is not None)
     if val is None:
         return hold_out(trained, val_fraction, seed)
-    return join_labelled(trained, _read(base / val, base / images, columns, trained.names, given is not None))
+    measured = _read(base / val, base / images, columns, trained.names, given is not None)
+    both = _names(trained) & _names(measured)
+    if both:
+        measured.report.append(
+            f"{base / val}: {len(both)} of {len(measured)} pictures are in {train} too: accuracies on them say little."
+        )
+    return join_labelled(trained, measured)
+
+
+def _names(index: LabelledIndex) -> set[str]:
+    return {index.path(i) for i in range(len(index))}
 
 
 class _Line(NamedTuple):
@@ -95,7 +105,7 @@ def _lines(path: Path, columns: tuple[str, str]) -> Iterator[_Line]:
     """The lines under the header, empty ones left out."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv_files.reader(file)
+            reader = csv_files.reader(file, strict=True)  # an open quote would swallow the lines after it
             header = [name.strip() for name in next(reader, [])]
             for column in columns:
                 if column not in header:
@@ -104,11 +114,18 @@ def _lines(path: Path, columns: tuple[str, str]) -> Iterator[_Line]:
             for row in reader:
                 if not any(value.strip() for value in row):
                     continue
+                if any(value.strip() for value in row[len(header) :]):
+                    raise DataError(
+                        f"{path}, line {reader.line_num}: {len(row)} values, and the header has {len(header)}; a comma "
+                        "inside of a value needs quotes around it."
+                    )
                 values = [row[place].strip() if place < len(row) else "" for place in places]
                 for column, value in zip(columns, values, strict=True):
                     if not value:
                         raise DataError(f"{path}, line {reader.line_num}: the column '{column}' is empty.")
-                yield _Line(reader.line_num, *values)
+                    if "\n" in value or "\r" in value:
+                        raise DataError(f"{path}, line {reader.line_num}: a line break in the column '{column}'.")
+                yield _Line(reader.line_num, os.path.normpath(values[0]), values[1])
     except FileNotFoundError:
         raise DataError(f"{path} does not exist: a CSV file with the columns {' and '.join(columns)}.") from None
     except (OSError, UnicodeDecodeError, csv_files.Error) as error:

@@ -17,7 +17,7 @@ from visionkit.errors import DataError
 
 _MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)")  # KEY.EXTENSION: the extension begins at the name's first dot
 _LONGEST = 2**31 - 1
-_PACKED = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"\x28\xb5": "zstd", b"PK": "zip"}
+_PACKED = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +85,9 @@ def _opened(path: Path) -> BinaryIO:
 
 def _members(path: Path, file: BinaryIO) -> Iterator[tuple[str, int, int]]:
     """(name, offset, size) of every file of a tar that is whole."""
-    if kind := _PACKED.get(os.pread(file.fileno(), 2, 0)):
+    head = os.pread(file.fileno(), BLOCK, 0)  # a tar begins with a name, which may look like anything
+    kind = next((kind for start, kind in _PACKED.items() if head.startswith(start)), None)
+    if kind and head[257:262] != b"ustar":
         raise DataError(
             f"{path} is compressed ({kind}), and pictures are read from plain tar files only: unpack it to one."
         )

@@ -61,5 +61,4 @@ class Average:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.updates = state["updates"]
-        for name, value in state["weights"].items():
-            self.weights[name].copy_(value)
+        self.weights = {name: value.to(self.weights[name].device).clone() for name, value in state["weights"].items()}

@@ -150,6 +150,8 @@ class Run:
         cursor.advance()
         self.optimizer = self.schedule = None
         self.save("last")
+        self.latest = None
+        self.model.zero_grad(set_to_none=True)  # the next phase may train less
 
     def _walk(self, phase: Phase, steps: Iterator[Step], schedule: Schedule, epoch: int) -> None:
         """Takes the steps, and evaluates and saves between them."""

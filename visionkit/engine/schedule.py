@@ -56,6 +56,10 @@ class StepDecay(Schedule):
     every: float
     gamma: float = 0.1
 
+    def __post_init__(self) -> None:
+        if not (0 < self.every < math.inf and 0 < self.gamma < math.inf):
+            raise ConfigError(f"schedule: every={self.every} and gamma={self.gamma} have to be numbers above 0.")
+
     def __call__(self, step: int, total: int) -> float:
         return float(self.gamma ** (step // max(1, resolve_steps(self.every, total))))
 

@@ -81,6 +81,8 @@ def train_steps(
                 with precision.autocast():
                     named = _chosen(model(batch, targets), losses)
                     total = torch.stack([value.float() for value in named.values()]).sum() / accumulate
+                if not total.requires_grad:
+                    raise ConfigError(f"what is trained here has no part in the losses {', '.join(named)}.")
                 sums.append(torch.stack([value.detach().float() for value in named.values()]))  # (L,)
                 if last:
                     report = _Readback(mean_across(torch.stack(sums).mean(0)))

@@ -37,6 +37,7 @@ class BoxList(nn.Module):
         self.normalize = normalize
         self.resize = resize
 
+    loss_names = ("loss_class", "loss_box")
     class_layers = ("head.cls_score",)  # what has outputs of its own for each class
 
     def maps(self, batch: Batch) -> Tensor:

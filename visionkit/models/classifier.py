@@ -46,6 +46,10 @@ class Classifier(nn.Module):
         self.aux_weight = aux_weight
         self.label_smoothing = label_smoothing
 
+    @property
+    def loss_names(self) -> tuple[str, ...]:
+        return ("loss_class", "loss_aux") if len(self.aux) else ("loss_class",)
+
     class_layers = ("head", "aux")  # what has outputs of its own for each class
 
     def logits(self, batch: Batch) -> Tensor:

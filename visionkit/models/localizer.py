@@ -47,6 +47,8 @@ class Localizer(nn.Module):
         self.resize = resize
         self.box_weight = box_weight
 
+    loss_names = ("loss_class", "loss_box")
+
     @property
     def class_layers(self) -> tuple[str, ...]:
         """What has outputs of its own for each class."""

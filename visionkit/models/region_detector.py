@@ -42,6 +42,7 @@ class RegionDetector(nn.Module):
         self.head = head
         self.resize = resize
 
+    loss_names = ("loss_objectness", "loss_proposal", "loss_class", "loss_box")
     class_layers = ("head",)  # what has outputs of its own for each class
 
     @property
