@@ -92,6 +92,14 @@ def test_vectors_are_those_of_the_test_in_order(data):
     np.testing.assert_allclose(vectors, np.stack(one_by_one), atol=1e-5)
 
 
+def test_a_pixel_that_is_always_the_same_is_not_blown_up():
+    data = gray_levels([0, 2] * 6)
+    data.train.pictures.arrays[0][:, 0, 0] = 77
+    model = pixels("svm", 3, side=4)
+    fit_svm(model, data)
+    assert model.head.scale[0] == 1 and (model.head.scale[1:] > 1.1).all()
+
+
 @pytest.mark.parametrize("head", ["svm", "nearest"])
 def test_a_class_without_pictures_is_never_found(head):
     data = gray_levels([0, 2] * 6)
@@ -117,6 +125,7 @@ def test_loss_and_evaluation_of_a_fitted_model_are_finite(data):
         (lambda data: fit_svm(pixels("svm"), data, C=0), ConfigError, "C=0: a number above 0"),
         (lambda data: fit_svm(pixels("svm"), data, C=[]), ConfigError, r"C=\[\]: a number above 0"),
         (lambda data: fit_svm(pixels("svm"), data, C=[1, "x"]), ConfigError, "C=.*: a number above 0"),
+        (lambda data: fit_svm(pixels("svm"), data, batch_size=0), ConfigError, "batch_size=0: a whole number"),
         (lambda data: fit_nearest(pixels("nearest"), data, k=0), ConfigError, "k=0: from 1 to all 1438 training"),
         (lambda data: fit_nearest(pixels("nearest"), data, k=2000), ConfigError, "k=2000: from 1 to all 1438"),
         (lambda data: fit_svm(pixels("svm", 3, 4), gray_levels([1, 1])), DataError, "levels: .* there is one alone"),

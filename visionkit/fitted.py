@@ -21,6 +21,7 @@ from visionkit.models.classifier import Classifier
 
 HELD_OUT = 5  # every fifth picture of a class chooses C
 ITERATIONS = 5000
+CONSTANT = 1e-6  # spread of a number, as a share of its mean, up to which it counts as constant
 ABSENT = -100.0  # decision value of a class without training pictures
 
 
@@ -52,7 +53,7 @@ def fit_svm(
         raise DataError(f"{data.train.source}: a support vector machine separates classes, and there is one alone.")
     vectors, labels = training_vectors(model, data.train, batch_size, workers), data.train.labels
     mean, scale = vectors.mean(axis=0, dtype=np.float64), vectors.std(axis=0, dtype=np.float64)
-    scale[scale == 0] = 1  # a number that is always the same says nothing, and is not divided by its spread
+    scale[scale <= CONSTANT * np.abs(mean)] = 1  # always the same but for rounding: not to be divided by its spread
     standard = (vectors - mean) / scale  # (N, D) float64
     found: dict[str, float] = {}
     best = choices[0]
@@ -96,8 +97,10 @@ def fit_nearest(
 def training_vectors(model: Classifier, index: LabelledIndex, batch_size: int = 64, workers: int = 0) -> np.ndarray:
     """(N, D) float32: what the head sees of each picture, resized as for a test; the model as it is after training.
 
-    Raises NonFiniteLossError when the network gives something that is no number.
+    Raises NonFiniteLossError when the network gives something that is no number, ConfigError for batches of none.
     """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ConfigError(f"batch_size={batch_size}: a whole number of pictures, at least 1, is wanted for the fit.")
     was_training = model.training
     model.eval()
     device = model.normalize.mean.device
