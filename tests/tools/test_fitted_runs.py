@@ -34,9 +34,9 @@ def test_a_fitted_head_is_in_the_checkpoint(tool, tmp_path, head, least):
 def test_a_head_without_its_phases_is_told_them(tool, tmp_path):
     outcome = tool("train", *PIXELS, "backbone.hidden=[8]", "task.head=svm", "trainer.max_steps=1",
                    f"output={tmp_path / 'run'}")  # fmt: skip
-    outcome.sentence(2, "LinearSVM", "has not been fitted", "phases=svm")
+    outcome.sentence(2, "task.head=svm", "fitted and not trained", "phases=svm")
     outcome = tool("train", *PIXELS, "backbone.hidden=[8]", "phases=svm", f"output={tmp_path / 'other'}")
-    outcome.sentence(2, "Sequential", "task.head=svm")
+    outcome.sentence(2, "phases.svm fits a head", "task.head=svm")
 
 
 @pytest.mark.slow
