@@ -141,7 +141,9 @@ def names_of(config: Any) -> tuple[str, Path]:
     if config.split != "val":
         words.append(config.split)
     if (views := config.get("views")) is not None:
-        words.append("-".join([views["_target_"].rpartition(".")[2], *map(str, views.get("shorts") or ())]))
+        shorts = views.get("shorts")
+        sizes = [shorts] if isinstance(shorts, int | float | str) else shorts or ()
+        words.append("-".join([views["_target_"].rpartition(".")[2], *map(str, sizes)]))
     if config.checkpoint is None:
         node = config.get("backbone") or {}
         name = str(node.get("model") or node.get("_target_", "model")).rpartition(".")[2]
