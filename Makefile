@@ -44,8 +44,8 @@ check: setup ## style, types and floors
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-bench: setup ## operations and a training step beside torchvision's, the loader's memory: two minutes
-	@set -e; for name in ops faster_rcnn_step loader_memory; do \
+bench: setup ## operations, training steps and the input pipeline beside torchvision's, the loader's memory: ten minutes
+	@set -e; for name in ops faster_rcnn_step classifier_step loader_memory shards; do \
 	  echo "== benchmarks/$$name.py"; OMP_WAIT_POLICY=passive $(PYTHON) benchmarks/$$name.py; done
 
 bench-bccd: setup ## AP on real blood cells beside torchvision's, two seeds each: an hour
