@@ -3,10 +3,9 @@
     python benchmarks/classifier_step.py [--networks resnet18 resnet50] [--repeats 15] [--precision fp32 bf16]
 
 Both have the same weights, the same pictures and channels-last memory. Ours is the training loop of the kit with all
-that it does at every step (uint8 pictures normalised in the model, seeds, the check that the loss is finite) and with
-SGD in one pass (`fused`), the kit's default; theirs, with torch's default, is the shortest loop that trains, and its
-pictures were normalised beforehand. The sides take turns, and begin in turn; seconds are those of the processor, summed
-over its threads.
+that it does at every step (uint8 pictures normalised in the model, seeds, the check that the loss is finite); theirs is
+the shortest loop that trains, and its pictures were normalised beforehand. The sides take turns, and begin in turn;
+seconds are those of the processor, summed over its threads.
 """
 
 import argparse
