@@ -31,8 +31,9 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     theirs, ours = checkpoint.weights_of(state), model.state_dict()
     reset = [key for key in ours if not same and any(has_prefix(key, layer) for layer in model.class_layers)]
     fitting = [key for key in ours if key in theirs and key not in reset and theirs[key].shape == ours[key].shape]
-    learnt = {key for key, _ in model.named_parameters()}
-    if not learnt.intersection(fitting):  # mean and std of the pixels fit any model
+    # The mean and std of the pixels fit any model, and the biases of a head any with as many classes.
+    learnt = {key for key, _ in model.named_parameters() if not any(has_prefix(key, k) for k in model.class_layers)}
+    if not fitting or (learnt and not learnt.intersection(fitting)):
         raise ConfigError(
             f"start_from={path}: none of its {len(theirs)} tensors fits a parameter of this model; it was trained with "
             f"{_described(state)}."
