@@ -18,7 +18,8 @@ FILES = {
     "train.yaml": "defaults: [_self_, backbone: small, data: pictures, trainer: default, task: detect, "
     "experiment: null]\n"
     "seed: 0  # of everything\noutput: null\nresume: auto\nsource: null\nimage: null\n"
-    "checkpoint: null\npredictions: null\ntruth: null\nstart_from: null\nquery: null\nfeatures: null\nmembers: null\n",
+    "checkpoint: null\npredictions: null\ntruth: null\nstart_from: null\nquery: null\nfeatures: null\nmembers: null\n"
+    "proposals: null\nfile: null\nimport: null\nfolder: null\n",
     "backbone/small.yaml": "_target_: torch.nn.Identity\nweights: null\nnorm: batch\nwidth: 8\n",
     "backbone/resnet18.yaml": "weights: null\nnorm: batch\nwidth: 64\n",
     "data/pictures.yaml": "root: pictures\n",

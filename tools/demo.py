@@ -2,9 +2,9 @@
 
     python tools/demo.py checkpoint=outputs/quickstart/.../checkpoints/best.pt source=IMAGE_OR_FOLDER_OR_VIDEO
 
-Writes each picture with its boxes and, beside it, a JSON file with every detection: class, score and box
-(x1 y1 x2 y2 in pixels of the image). A video gives one video and one JSON file. Of a classifier the most probable
-classes are written, without boxes.
+Writes each picture with its boxes and, beside it, a JSON file with every detection: class, score, box (x1 y1 x2 y2 in
+pixels of the image) and, from a Mask R-CNN, its mask in COCO's run lengths. A video gives one video and one JSON file.
+Of a classifier the most probable classes are written, without boxes.
 """
 
 from typing import Any

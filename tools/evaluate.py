@@ -63,11 +63,13 @@ def evaluate_file(config: Any) -> None:
 def evaluate_model(config: Any) -> None:
     """A checkpoint on the data it was trained on or on other data with the same class names, or published weights."""
     from visionkit.assemble import build_evaluator, load_data
-    from visionkit.config import from_plain
+    from visionkit.config import from_plain, to_plain
+    from visionkit.data.index import DetectionIndex
     from visionkit.engine import distributed
     from visionkit.engine.precision import make_deterministic
     from visionkit.evaluation.accuracy import ClassificationReport
     from visionkit.evaluation.probabilities import PROBABILITIES, write_probabilities
+    from visionkit.given_proposals import with_proposals
     from visionkit.predictor import load, published
     from visionkit.run_folder import usable_folder
 
@@ -82,6 +84,9 @@ def evaluate_model(config: Any) -> None:
     if distributed.is_main():
         for line in index.report:
             print(line)
+    say = print if distributed.is_main() else str
+    if isinstance(index, DetectionIndex):
+        index = with_proposals(index, predictor.model, to_plain(config).get("proposals"), config.workers, say)
     evaluator = build_evaluator(settings, index, config.workers)
     report = evaluator(predictor.model, folder)
     if report is not None:
@@ -108,7 +113,7 @@ def evaluation_of(trained: Mapping[str, Any], config: Any) -> dict[str, Any]:
     if config.iou_type is not None:
         if "iou_types" not in trained["evaluation"]:
             raise ConfigError("iou_type is for detectors; this checkpoint is a classifier's.")
-        asked["iou_types"] = [config.iou_type]
+        asked |= {"iou_types": [config.iou_type], "monitor": "AP"}
     of_classes = {"views": to_plain(config).get("views"), "probabilities": config.probabilities or None}
     for key, value in of_classes.items():
         if value is not None:

@@ -54,7 +54,15 @@ def swept(config: Any, low: float, high: float, steps: int, smooth: float) -> An
     """The sweep, and the images of a step, on a model that is thrown away."""
     import torch
 
-    from visionkit.assemble import build_model, check_phases, compile_model, freeze_model, load_data, train_loader
+    from visionkit.assemble import (
+        build_model,
+        check_phases,
+        compile_model,
+        freeze_model,
+        load_data,
+        proposed_data,
+        train_loader,
+    )
     from visionkit.engine import distributed
     from visionkit.engine.optim import linear_scale
     from visionkit.engine.phases import Phase, set_trainable, training_mode
@@ -77,7 +85,8 @@ def swept(config: Any, low: float, high: float, steps: int, smooth: float) -> An
     if config.start_from is not None:
         start_from(config.start_from, model, data.names)
     freeze_model(model, trainer.freeze)
-    loader = train_loader(config, data, model.resize, device)
+    data = proposed_data(config, data, model, print if distributed.is_main() else str)
+    loader = train_loader(config, data, model, device)
     phases, _ = build_phases(config, model, data, max(steps, len(config.phases)))
     phase = next((phase for phase in phases if isinstance(phase, Phase)), None)
     if phase is None:

@@ -35,7 +35,7 @@ def show_data(config: Any) -> None:
     for line in index.report:
         print(line)
     model = build_model(config, len(data.names), pretrained=False)  # it says to what size pictures are brought
-    dataset = train_dataset(config, data, model.resize, config.split)
+    dataset = train_dataset(config, data, model, config.split)
     count = min(config.count, len(dataset))
     samples = [dataset[(config.epoch, i)] for i in range(count)]
     pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]

@@ -14,11 +14,11 @@ from visionkit.config import main
 
 @main("study", passes_on=True)
 def study(config: Any, passed: list[str]) -> None:
-    """Entry point: run what is missing, then write table.md, table.json and plot.png."""
+    """Entry point: run what is missing, then write table.md, table.json, plot.png and panels.png."""
     from visionkit.config import to_plain
     from visionkit.evaluation.files import write_json
     from visionkit.run_folder import usable_folder
-    from visionkit.study import columns_of, curve_table, curves, markdown, members, rows, run
+    from visionkit.study import chosen, columns_of, curve_table, curves, markdown, members, rows, run, with_speedups
 
     plain = to_plain(config)["study"]
     folder = usable_folder(config.output or f"outputs/study/{plain.get('name') or 'unnamed'}")
@@ -26,13 +26,15 @@ def study(config: Any, passed: list[str]) -> None:
     for member in found:
         member.check_overrides()
     columns, plotted = columns_of(plain)
+    speedup, panels = chosen(plain, "speedup", columns), chosen(plain, "panels", columns)
     missing = [member for member in found if not member.finished]
     print(f"{len(found)} runs, {len(found) - len(missing)} finished; writing to {folder}", flush=True)
     for position, member in enumerate([] if config.only_table else missing, 1):
         print(f"[{position}/{len(missing)}] {member.name}, seed {member.seed}", flush=True)
         run(member)
 
-    table = rows(found, columns)
+    table, faster = with_speedups(rows(found, columns), speedup)
+    columns = [*columns, *faster]
     text = markdown(table, columns)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "table.md").write_text(text + "\n")
@@ -42,6 +44,11 @@ def study(config: Any, passed: list[str]) -> None:
         from visionkit.viz.plots import plot_study
 
         plot_study([row.name for row in table], [row.cells[plotted] for row in table], folder / "plot.png", plotted)
+    if panels and any(member.finished for member in found):
+        from visionkit.viz.study_panels import plot_panels
+
+        cells = {column: [row.cells[column] for row in table] for column in panels}
+        plot_panels([row.name for row in table], cells, folder / "panels.png")
     print(text)
     if (key := plain.get("curve")) is not None and any(member.finished for member in found):
         from visionkit.viz.plots import plot_curves

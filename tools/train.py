@@ -17,8 +17,7 @@ from visionkit.config import main
 @main("train")
 def train(config: Any) -> None:
     """Entry point: compose, build, loop, print."""
-    import time
-
+    from visionkit.anchor_report import anchor_report
     from visionkit.assemble import (
         build_evaluator,
         build_model,
@@ -29,11 +28,13 @@ def train(config: Any) -> None:
         fit_settings,
         freeze_model,
         load_data,
+        proposed_data,
         resume_point,
         steps_of,
         train_loader,
     )
     from visionkit.config import to_plain
+    from visionkit.data.index import DetectionIndex
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
     from visionkit.engine.precision import make_deterministic, seed_everything
@@ -42,6 +43,7 @@ def train(config: Any) -> None:
     from visionkit.predictor import load
     from visionkit.run_folder import log_lines, new_run_folder, write_summary
     from visionkit.start_from import in_the_order_of, start_from
+    from visionkit.timing import test_seconds
 
     device = distributed.start(config.trainer.device)
     told: list[str] = []  # goes into log.txt, once there is a folder
@@ -65,7 +67,8 @@ def train(config: Any) -> None:
     model = build_model(config, len(data.names), pretrained=resume is None and config.start_from is None)
     taken = [] if config.start_from is None or resume is not None else start_from(config.start_from, model, data.names)
     frozen = freeze_model(model, config.trainer.freeze)
-    loader = train_loader(config, data, model.resize, device)
+    data = proposed_data(config, data, model, say)
+    loader = train_loader(config, data, model, device)
     phases, sentence = build_phases(config, model, data, steps_of(config, loader))
     check_phases(phases, model, config, device)
     if config.trainer.compile:
@@ -74,7 +77,7 @@ def train(config: Any) -> None:
     samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    for line in (*taken, *describe(model, frozen), sentence):
+    for line in (*taken, *describe(model, frozen), *anchor_report(model, data.train), sentence):
         say(line)
     say(f"writing to {folder}")
     if distributed.is_main():
@@ -82,7 +85,6 @@ def train(config: Any) -> None:
     if samples is not None:
         write_image(folder / "samples" / "training.jpg", samples)
 
-    start = time.perf_counter()
     result = fit(
         model,
         phases,
@@ -94,14 +96,14 @@ def train(config: Any) -> None:
         settings=fit_settings(config, loader, device),
         resume=resume,
     )
-    trained = time.perf_counter() - start
-    minutes, seconds = divmod(round(trained), 60)
+    minutes, seconds = divmod(round(result.seconds), 60)
     distributed.barrier()  # best.pt is complete
     best = load(folder / "checkpoints" / "best.pt", device)
     report = evaluator(best.model, folder / "eval")
     if report is not None:
         evaluator.draw(folder, best, report)
-        write_summary(folder, best.model, trainable_parameters(phases, model), trained)
+        times = test_seconds(best.model, data.val) if isinstance(data.val, DetectionIndex) else {}
+        write_summary(folder, best.model, trainable_parameters(phases, model), result.seconds, times)
         say(report)
         say(f"trained in {minutes} min {seconds} s, evaluations included; best at step {result.best.get('step')}")
         say(f"everything is in {folder}")

@@ -1,6 +1,7 @@
 """From a configuration to the finished parts of a run: data, model, loader, phases, evaluator. The tools join them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,10 +25,12 @@ from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
 from visionkit.errors import ConfigError
 from visionkit.evaluation.report import Report
+from visionkit.given_proposals import with_proposals
 from visionkit.instantiate import only_from, refusals
 from visionkit.models.box_list import BoxList
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
+from visionkit.models.own_trunk import OwnTrunkRPN
 from visionkit.models.region_detector import RegionDetector
 from visionkit.ops.center_crop import CenterCrop
 from visionkit.ops.resize import TestResize
@@ -47,7 +50,14 @@ class Evaluator(Protocol):
     def draw(self, folder: Path, predictor: Any, report: Report) -> None: ...
 
 
-MODEL_ROOMS = ("torch.nn", "visionkit.backbones", "visionkit.heads", "visionkit.models")
+MODEL_ROOMS = (
+    "torch.nn",
+    "visionkit.backbones",
+    "visionkit.heads",
+    "visionkit.models",
+    "visionkit.ops.selective_search",
+    "visionkit.ops.windows",
+)
 
 
 def load_data(config: Any) -> Data:
@@ -77,8 +87,24 @@ def build_evaluator(config: Any, index: DetectionIndex | LabelledIndex, workers:
 
 
 def freeze_model(model: Model, upto: str | None) -> list[str]:
-    """Freezes the trunk up to a stage (`trainer.freeze`); the names of the frozen parameters."""
-    return [] if upto is None else freeze(model.backbone, upto)
+    """Freezes the trunk up to a stage (`trainer.freeze`), an RPN's own one too; the names of the frozen parameters."""
+    if upto is None:
+        return []
+    propose = getattr(model, "propose", None)
+    own = freeze(propose.trunk, upto) if isinstance(propose, OwnTrunkRPN) else []
+    return [*freeze(model.backbone, upto), *own]
+
+
+def proposed_data(config: Any, data: Data, model: Model, say: Callable[..., object]) -> Data:
+    """The data with given proposals, where the model looks at some (`proposals` of the configuration)."""
+    if not isinstance(data, DetectionData):
+        return data
+    files, workers = to_plain(config).get("proposals"), config.trainer.workers
+    return replace(
+        data,
+        train=with_proposals(data.train, model, files, workers, say),
+        val=with_proposals(data.val, model, files, workers, say),
+    )
 
 
 def compile_model(model: Model) -> None:
@@ -98,17 +124,18 @@ def describe(model: Model, frozen: list[str]) -> list[str]:
     return lines
 
 
-def train_dataset(
-    config: Any, data: Data, resize: TestResize | CenterCrop | SquareResize, split: str = "train"
-) -> DetectionDataset | LabelledDataset:
-    """A split with the run's augmentation, brought to size by the rule of the test."""
+def train_dataset(config: Any, data: Data, model: Model, split: str = "train") -> DetectionDataset | LabelledDataset:
+    """A split with the run's augmentation, brought to size by the rule of the test; with masks where the losses need
+    them."""
     augment, index = instantiate(config.augment), data.train if split == "train" else data.val
+    resize: TestResize | CenterCrop | SquareResize = model.resize
+    with_masks = getattr(model, "wants_masks", False)
     if isinstance(index, LabelledIndex) and isinstance(resize, CenterCrop):
         return LabelledDataset(index, augment, resize, config.seed)
     if isinstance(index, DetectionIndex) and isinstance(resize, SquareResize):
         return DetectionDataset(index, augment, TrainSquare(resize.size), config.seed)
     if isinstance(index, DetectionIndex) and isinstance(resize, TestResize):
-        return DetectionDataset(index, augment, TrainResize(resize.short, resize.long), config.seed)
+        return DetectionDataset(index, augment, TrainResize(resize.short, resize.long), config.seed, with_masks)
     wanted, found = ("one class for each picture", "boxes") if isinstance(resize, CenterCrop) else ("boxes", "classes")
     raise ConfigError(
         f"the task learns from {wanted}, and the data set {index.source} has {found}: choose another task or data "
@@ -116,11 +143,9 @@ def train_dataset(
     )
 
 
-def train_loader(
-    config: Any, data: Data, resize: TestResize | CenterCrop | SquareResize, device: torch.device
-) -> TrainLoader:
+def train_loader(config: Any, data: Data, model: Model, device: torch.device) -> TrainLoader:
     """Training batches of this process."""
-    trainer = config.trainer
+    trainer, resize = config.trainer, model.resize
     images = trainer.batch_size * trainer.accumulate * world_size()
     if len(data.train) < images:
         raise ConfigError(
@@ -128,7 +153,7 @@ def train_loader(
             f"{world_size()} processes), and {data.train.source} has {len(data.train)}: choose a smaller batch."
         )
     return TrainLoader(
-        train_dataset(config, data, resize),
+        train_dataset(config, data, model),
         trainer.batch_size,
         config.seed,
         workers=trainer.workers,

@@ -16,10 +16,11 @@ from visionkit.errors import ConfigError
 
 PATH_KEYS = frozenset(
     {"data.root", "source", "image", "checkpoint", "output", "resume", "predictions", "truth", "backbone.weights"}
-    | {"start_from", "query", "features", "members"}
+    | {"start_from", "query", "features", "members", "proposals", "file", "import", "folder"}
 )
-NAMES_TOO = frozenset({"data.root", "backbone.weights"})  # also looked up in the shared folders: absolute only if here
-MANY = frozenset({"source", "image", "members"})  # `source=[a.jpg,b.jpg]`
+# Also looked up in the shared folders: absolute only if here.
+NAMES_TOO = frozenset({"data.root", "backbone.weights", "file"})
+MANY = frozenset({"source", "image", "members", "proposals"})  # `source=[a.jpg,b.jpg]`
 KEYWORDS = {"resume": {"auto", "none"}, "backbone.weights": {"imagenet", "none"}}
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p",
               "--info", "-i")  # fmt: skip

@@ -13,6 +13,7 @@ import numpy as np
 
 from visionkit.data.source_images import Frame
 from visionkit.errors import ConfigError, DataError
+from visionkit.evaluation.rle import encode_mask
 from visionkit.pictures import titled
 from visionkit.run_folder import usable_folder
 from visionkit.structures import Classification, Detections, Localization
@@ -24,13 +25,16 @@ Found = Detections | Classification | Localization
 
 
 def records(found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
-    """What was found in an image as plain values, best first; boxes x1 y1 x2 y2 in pixels.
+    """What was found in an image as plain values, best first; boxes x1 y1 x2 y2 in pixels, masks COCO's run lengths.
 
     Of a classifier the most probable classes, without boxes; of a localizer the same classes, each with its box.
     """
     if isinstance(found, Detections):
         each = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
-        return [{"class": names[label], "score": score, "box": box} for label, score, box in each]
+        written = [{"class": names[label], "score": score, "box": box} for label, score, box in each]
+        if found.masks is None:
+            return written
+        return [row | {"mask": encode_mask(mask)} for row, mask in zip(written, found.masks.numpy(), strict=True)]
     best = found.probabilities.topk(min(MOST_PROBABLE, len(names)))
     rows: list[dict[str, Any]] = []
     for label, score in zip(best.indices.tolist(), best.values.tolist(), strict=True):
@@ -56,18 +60,21 @@ def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -
     hide it."""
     if isinstance(found, Classification):
         return titled(frame.image, [f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:3]], side=192)
+    masks = None
     if isinstance(found, Localization):  # one object, whatever its probability
         best = found.probabilities.argmax()[None]
         boxes, labels, scores = found.boxes[best], best, found.probabilities[best]
     else:
         kept = found.scores >= threshold
         boxes, labels, scores = found.boxes[kept], found.labels[kept], found.scores[kept]
+        masks = None if found.masks is None else found.masks[kept].numpy()
     return draw_detections(
         frame.image,
         boxes.numpy(),
         labels.numpy(),
         scores.numpy(),
         names=names,
+        masks=masks,
         scale=legible_scale((frame.image.shape[0], frame.image.shape[1])),
     )
 

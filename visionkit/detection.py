@@ -22,7 +22,7 @@ from visionkit.evaluation.report import write_metrics
 from visionkit.evaluation.truth import TruthTable
 from visionkit.models.region_detector import RegionDetector
 from visionkit.pictures import SHOWN, detections_beside_truth, training_curves
-from visionkit.structures import Batch, Targets
+from visionkit.structures import Batch
 
 
 @dataclass
@@ -112,12 +112,13 @@ class DetectionEvaluator:
         for positions, batch, originals in batches:
             moved = batch.to(device)
             found = model.detect(moved, originals)
-            losses = self._losses(model, moved, targets_for(self.index, positions, batch)) if self.val_loss else 0.0
+            losses = self._losses(model, moved, positions) if self.val_loss else 0.0
             for position, detections in zip(positions, found, strict=True):
                 yield position, to_coco(detections, self.index.image_id(position), self.index.category_ids), losses
 
-    def _losses(self, model: RegionDetector, batch: Batch, targets: Targets) -> float:
+    def _losses(self, model: RegionDetector, batch: Batch, positions: list[int]) -> float:
         """The total loss of a batch with the network as it predicts: no dropout, running statistics."""
+        targets = targets_for(self.index, positions, batch, with_masks=getattr(model, "wants_masks", False))
         was_training = model.training
         model.eval()
         with torch.no_grad():

@@ -27,10 +27,12 @@ ROOMS = (
     "visionkit.backbones",
     "visionkit.heads",
     "visionkit.models",
+    "visionkit.alternating",
     "visionkit.classification",
     "visionkit.detection",
     "visionkit.fitted",
     "visionkit.localization",
+    "visionkit.rcnn",
     "visionkit.data.augment",
     "visionkit.data.cifar_binary",
     "visionkit.data.color_noise",
@@ -50,6 +52,8 @@ ROOMS = (
     "visionkit.engine.optim",
     "visionkit.engine.phases",
     "visionkit.engine.schedule",
+    "visionkit.ops.selective_search",
+    "visionkit.ops.windows",
 )
 REFUSED = ("visionkit.backbones.pretrained", "visionkit.backbones.weights_file")  # they open addresses and files
 _WORDS = frozenset({"_target_", "_partial_", "_args_"})

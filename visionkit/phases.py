@@ -9,25 +9,30 @@ from typing import Any
 from torch import nn
 
 from visionkit.backbones.base import Backbone
+from visionkit.backbones.chain import last_stage
 from visionkit.config import instantiate, to_plain
 from visionkit.engine.distributed import world_size
 from visionkit.engine.optim import has_prefix, linear_scale, parameter_groups
 from visionkit.engine.phases import FitPhase, Phase
 from visionkit.errors import ConfigError
 from visionkit.heads.fitted import FittedHead
+from visionkit.heads.svm_box import SVMBoxHead, SVMScores
 
-KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit")
+KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit", "evaluate")
 FITS = "visionkit.fitted."  # where heads are fitted
+REGION_FITS = "visionkit.rcnn."  # where SVMs and box regressors of regions are
 WHOLE = "backbone"  # `freeze: backbone`: all of it
+TRUNK = "trunk"  # `freeze: trunk`: all that leads to the maps that regions are cut from
 
 
 def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[Phase | FitPhase], str]:
     """The phases of the group `phases`, in order, and the sentence on the learning rate.
 
     A phase has `share` of the run's `steps` (those without one share what is left), keeps what `freeze` says
-    ("backbone", or a stage up to which it is frozen) and what `trainer.freeze` froze, trains the parameters under the
-    prefixes `trainable`, with `lr` times the rate and those `losses` that are named. Or it has `fit`, a function that
-    is called once with `model` and `data`.
+    ("backbone", "trunk", or a stage up to which it is frozen) and what `trainer.freeze` froze, trains the parameters
+    under the prefixes `trainable`, with `lr` times the rate and those `losses` that are named. Or it has `fit`, a
+    function that is called once with `model` and `data`. `evaluate: false` marks a stage on the way, which is never the
+    result.
 
     Raises ConfigError for an unknown key, shares that are not 1 together, or a stage, prefix or optimizer that is not.
     """
@@ -36,6 +41,10 @@ def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[P
         raise ConfigError("phases needs at least one phase: a name with its settings, see configs/phases/.")
     for name, phase in settings.items():
         _check_keys(name, phase)
+    if not list(settings.values())[-1].get("evaluate", True):
+        raise ConfigError(
+            f"phases.{list(settings)[-1]}: the last phase makes the result, so it cannot have evaluate: false."
+        )
     _check_fits(settings, model)
     trained = {name: phase for name, phase in settings.items() if "fit" not in phase}
     counts = _steps(trained, steps)
@@ -44,7 +53,7 @@ def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[P
     for name, phase in settings.items():
         if "fit" in phase:
             fit = instantiate(getattr(config.phases, name).fit)
-            phases.append(FitPhase(name, partial(_fitted, fit, data)))
+            phases.append(FitPhase(name, partial(_fitted, fit, data), phase.get("evaluate", True)))
         else:
             phases.append(_trained(name, phase, counts[name], rate, config, model))
     return phases, sentence
@@ -87,13 +96,15 @@ def _check_keys(name: str, phase: Any) -> None:
             near = difflib.get_close_matches(str(key), KEYS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"a phase has {', '.join(KEYS)}."
             raise ConfigError(f"unknown key phases.{name}.{key}; {hint}")
-    if "fit" in phase and len(phase) > 1:
+    if "fit" in phase and set(phase) - {"fit", "evaluate"}:
         raise ConfigError(f"phases.{name} has a fit, which is a single call, and so nothing else.")
     for key, least in (("share", 0), ("lr", 0)):
         value = phase.get(key)
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if value is not None and not (number and value > least):
             raise ConfigError(f"phases.{name}.{key}={value}: a number above 0 is wanted.")
+    if not isinstance(phase.get("evaluate", True), bool):
+        raise ConfigError(f"phases.{name}.evaluate={phase['evaluate']}: true or false is wanted.")
     if not isinstance(phase.get("freeze"), str | None):
         raise ConfigError(f"phases.{name}.freeze={phase['freeze']}: the name of a stage is wanted, or {WHOLE}.")
     if "fit" in phase and not (isinstance(phase["fit"], Mapping) and "_target_" in phase["fit"]):
@@ -112,6 +123,25 @@ def _check_fits(settings: Mapping[str, Any], model: Any) -> None:
         raise ConfigError("task.head=svm and nearest are fitted and not trained: choose phases=svm or phases=nearest.")
     if fits and not fitted:
         raise ConfigError(f"phases.{fits[0]} fits a head, and this one is trained: set task.head=svm or nearest.")
+    _check_region_fits(settings, getattr(model, "head", None))
+
+
+def _check_region_fits(settings: Mapping[str, Any], head: Any) -> None:
+    """R-CNN's head needs its SVMs, on vectors that change no more."""
+    targets = {name: phase["fit"]["_target_"] for name, phase in settings.items() if "fit" in phase}
+    fits = {name: target for name, target in targets.items() if target.startswith(REGION_FITS)}
+    for name, target in fits.items():
+        kind = SVMBoxHead if target == f"{REGION_FITS}fit_box_regressors" else SVMScores
+        if not isinstance(head, kind):
+            known = "task=rcnn" if kind is SVMBoxHead else "task=rcnn, or task=fast_rcnn task.head=svm"
+            raise ConfigError(f"phases.{name} fits what this task's head has not: choose {known}.")
+    if isinstance(head, SVMScores) and f"{REGION_FITS}fit_svms" not in fits.values():
+        wanted = "rcnn" if isinstance(head, SVMBoxHead) else "region_svm"
+        raise ConfigError(f"the head's SVMs are fitted by a phase of their own: choose phases={wanted}.")
+    names = list(settings)
+    for name in names[min((names.index(one) for one in fits), default=len(names)) :]:
+        if "fit" not in settings[name]:
+            raise ConfigError(f"phases.{name} trains the network that SVMs were fitted to before: put the fits last.")
 
 
 def _steps(trained: Mapping[str, Mapping[str, Any]], total: int) -> dict[str, int]:
@@ -159,6 +189,7 @@ def _trained(name: str, phase: Mapping[str, Any], steps: int, rate: float, confi
         instantiate(config.schedule),
         trainable=_trainable(name, phase, model),
         losses=phase.get("losses"),
+        evaluate=phase.get("evaluate", True),
     )
 
 
@@ -188,9 +219,13 @@ def _frozen(name: str, upto: str | None, backbone: Backbone) -> set[int]:
     if upto == WHOLE:
         return {id(parameter) for parameter in backbone.parameters()}
     parts = backbone.innermost().parts()
+    if upto == TRUNK and backbone.innermost() is backbone:
+        known = tuple(parts)
+        upto = known[last_stage(backbone.region_stages, known)]
     if upto not in parts:
         raise ConfigError(
-            f"phases.{name}.freeze={upto}: the stages are {', '.join(parts)}; or {WHOLE} for all of them."
+            f"phases.{name}.freeze={upto}: the stages are {', '.join(parts)}; or {WHOLE} for all of them, or {TRUNK} "
+            "for those before the tail of a network without a pyramid."
         )
     found: set[int] = set()
     for stage, modules in parts.items():

@@ -38,12 +38,14 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
             pictures.append(titled(image, [names[int(targets.image_labels[i])]]))
             continue
         valid = targets.valid[i]
+        masks = None if targets.masks is None else targets.masks[i, valid, :height, :width]
         pictures.append(
             draw_detections(
                 image,
                 targets.boxes[i][valid],
                 targets.labels[i][valid],
                 names=names,
+                masks=masks,
                 crowd=targets.crowd[i][valid],
                 scale=legible_scale((height, width), 320),
             )
@@ -71,13 +73,16 @@ def training_samples(loader: TrainLoader, names: Sequence[str]) -> np.ndarray:
 def detections_beside_truth(
     index: DetectionIndex, positions: Sequence[int], found: Sequence[Detections], path: Path, threshold: float = 0.5
 ) -> None:
-    """A sheet with two pictures an image: the truth, and what was found above the threshold."""
+    """A sheet with two pictures an image: the truth, and what was found above the threshold; with masks if found."""
     pictures, titles = [], []
     for i, detections in zip(positions, found, strict=True):
         image, truth = read_image(index.path(i)), index.truth(i)
         scale, kept = legible_scale(index.size(i), 360), detections.scores >= threshold
         crowd = truth.crowd | truth.difficult
-        pictures.append(draw_detections(image, truth.boxes, truth.labels, names=index.names, crowd=crowd, scale=scale))
+        masks = index.masks(i) if detections.masks is not None and index.has_masks else None
+        pictures.append(
+            draw_detections(image, truth.boxes, truth.labels, names=index.names, masks=masks, crowd=crowd, scale=scale)
+        )
         pictures.append(
             draw_detections(
                 image,
@@ -85,6 +90,7 @@ def detections_beside_truth(
                 detections.labels[kept],
                 detections.scores[kept],
                 names=index.names,
+                masks=None if detections.masks is None else detections.masks[kept],
                 scale=scale,
             )
         )

@@ -8,9 +8,10 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from visionkit.config import to_yaml
@@ -47,18 +48,22 @@ def new_run_folder(config: Any, rank: int = 0, world: int = 1, *, starts_over: b
     return Path(folder)
 
 
-def write_summary(folder: Path, model: Any, trainable: int, seconds: float) -> None:
+def write_summary(
+    folder: Path, model: Any, trainable: int, seconds: float, more: Mapping[str, float] = MappingProxyType({})
+) -> None:
     """`summary.json`: what a table that compares runs needs beside their metrics.
 
     Args:
         trainable: parameters that were trained; 0 = the model was fitted, and what its head holds counts.
-        seconds: of training, evaluations included, in the process that finished the run.
+        seconds: of training, evaluations included, over all processes that the run took.
+        more: further numbers, by name.
     """
     head = getattr(model, "head", None)
     tensors = head.state_dict().values() if trainable == 0 and head is not None else ()
     fitted = trainable + sum(value.numel() for value in tensors)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    content = {"parameters": parameters, "trainable_parameters": fitted, "train_seconds": round(seconds, 2)}
+    content: dict[str, float] = {"parameters": parameters, "trainable_parameters": fitted}
+    content |= {"train_seconds": round(seconds, 2), **more}
     (folder / SUMMARY).write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -27,12 +27,15 @@ class _OnDevice:
         """To a GPU the copies are queued; to the CPU they are awaited, or the host would read them too early."""
         non_blocking = non_blocking and torch.device(device).type != "cpu"
         moved = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        moved = {k: v.to(device, non_blocking=non_blocking) for k, v in moved.items() if isinstance(v, Tensor)}
+        moved = {k: v.to(device, non_blocking=non_blocking) for k, v in moved.items() if isinstance(v, _MOVABLE)}
         return replace(self, **moved)  # type: ignore[type-var]
 
     def pin_memory(self: _T) -> _T:
         pinned = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
-        return replace(self, **{k: v.pin_memory() for k, v in pinned.items() if isinstance(v, Tensor)})  # type: ignore[type-var]
+        return replace(self, **{k: v.pin_memory() for k, v in pinned.items() if isinstance(v, _MOVABLE)})  # type: ignore[type-var]
+
+
+_MOVABLE = (Tensor, _OnDevice)  # one noun may hold another
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,20 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Proposals(_OnDevice):
+    """Class-agnostic boxes that may hold an object, best first, padded to P."""
+
+    boxes: Tensor  # (B, P, 4) float32
+    scores: Tensor  # (B, P) float32, any monotone score
+    valid: Tensor  # (B, P) bool
+
+    def __post_init__(self) -> None:
+        b, p = self.scores.shape
+        _require(self.boxes.shape == (b, p, 4), "Proposals.boxes must be (B, P, 4)")
+        _require(self.valid.shape == (b, p) and self.valid.dtype == torch.bool, "Proposals.valid must be (B, P) bool")
+
+
+@dataclass(frozen=True)
 class Batch(_OnDevice):
     """Images padded at the right and bottom to one canvas. The padding's value is of no account: see `sizes`."""
 
@@ -82,6 +99,7 @@ class Batch(_OnDevice):
     sizes: Tensor  # (B, 2) int64, (height, width) without the padding
     ids: Tensor  # (B,) int64
     seeds: Tensor  # (B,) int64, for the random sampling inside the losses
+    proposals: Proposals | None = None  # found beforehand (selective search), in pixels of the batch
 
     def __post_init__(self) -> None:
         count = self.pixels.shape[0]
@@ -113,20 +131,6 @@ class Targets(_OnDevice):
 
 
 @dataclass(frozen=True)
-class Proposals(_OnDevice):
-    """Class-agnostic boxes that may hold an object, best first, padded to P."""
-
-    boxes: Tensor  # (B, P, 4) float32
-    scores: Tensor  # (B, P) float32, any monotone score
-    valid: Tensor  # (B, P) bool
-
-    def __post_init__(self) -> None:
-        b, p = self.scores.shape
-        _require(self.boxes.shape == (b, p, 4), "Proposals.boxes must be (B, P, 4)")
-        _require(self.valid.shape == (b, p) and self.valid.dtype == torch.bool, "Proposals.valid must be (B, P) bool")
-
-
-@dataclass(frozen=True)
 class Regions(_OnDevice):
     """Boxes to be encoded, of all images in one list; with labels, matches and weights when sampled for training."""
 
@@ -142,6 +146,11 @@ class Regions(_OnDevice):
         _require(self.boxes.shape == (count, 4), "Regions.boxes must be (R, 4)")
         others = (self.image_index, self.labels, self.matched, self.matched_index, self.weights)
         _require(all(other.shape[0] == count for other in others), "Regions: lengths differ")
+
+    def foreground(self, background: int) -> "Regions":
+        """Those that show an object and take part in the loss; `background` is the label K. May be none."""
+        rows = ((self.labels < background) & (self.weights > 0)).nonzero()[:, 0]  # (F,)
+        return Regions(**{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 
 @dataclass(frozen=True)

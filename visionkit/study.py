@@ -18,7 +18,7 @@ from visionkit.command_line import key_of, settings_of
 from visionkit.errors import ConfigError, VisionKitError
 from visionkit.run_folder import SUMMARY
 
-KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve")
+KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve", "speedup", "panels")
 TRAIN_LOSS = "train_loss"  # a column that every study may have: see `Member.numbers`
 LAST = 0.1  # the share of the steps that it is the mean of
 OVERRIDES = "overrides.txt"
@@ -181,6 +181,28 @@ def rows(found: Sequence[Member], columns: Sequence[str]) -> list[Row]:
             cells[column] = (mean, statistics.stdev(values) if len(values) > 1 else None)
         table.append(Row(name, len(metrics), cells))
     return table
+
+
+def chosen(study: Mapping[str, Any], key: str, columns: Sequence[str]) -> list[str]:
+    """The columns that `speedup` or `panels` of a study names. ConfigError for one that is not among its columns."""
+    names = study.get(key) or []
+    if not isinstance(names, list) or not set(names) <= set(columns):
+        raise ConfigError(f"a study's `{key}` is a list of its columns, {', '.join(columns)}, not {names}.")
+    return names
+
+
+def with_speedups(table: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[str]]:
+    """The rows with, for each of the columns, how many times less it is than in the first row, as the lecture's table
+    has it; and the names of the new columns."""
+    names = [f"{column}, times faster" for column in columns]
+    found = []
+    for row in table:
+        cells = dict(row.cells)
+        for column, name in zip(columns, names, strict=True):
+            first, own = table[0].cells[column][0], row.cells[column][0]
+            cells[name] = (first / own if first is not None and own else None, None)
+        found.append(Row(row.name, row.seeds, cells))
+    return found, names
 
 
 def markdown(table: Sequence[Row], columns: Sequence[str]) -> str:

@@ -15,9 +15,10 @@ from visionkit.analysis.published import published
 from visionkit.analysis.trace import BYTES, Trace, traced
 from visionkit.backbones.base import Backbone, Stage
 from visionkit.backbones.resnet import basic_resnet
+from visionkit.backbones.vgg import vgg11_bn_narrow
 from visionkit.errors import ConfigError
 from visionkit.instantiate import build
-from visionkit.models.build import faster_rcnn
+from visionkit.models.build import faster_rcnn, rcnn, sliding_window
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "backbone"
 NAMES = sorted(file.stem for file in CONFIGS.glob("*.yaml"))
@@ -297,3 +298,10 @@ def test_a_detector_without_a_pyramid():
     windows = next(layer for layer in found.layers if layer.part == "regions")
     assert windows.output_shape == (7, 128, 14, 14) and windows.field is None
     assert math.prod(windows.output_shape) * BYTES == windows.activation_bytes
+
+
+@pytest.mark.parametrize("builder", [rcnn, sliding_window])
+def test_regions_that_share_no_maps_are_not_counted_as_if_they_did(builder):
+    model = builder(vgg11_bn_narrow(), 4)
+    with pytest.raises(ConfigError, match="count the backbone"):
+        analyze_detector(model, builder.__name__)

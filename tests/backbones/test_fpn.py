@@ -1,3 +1,4 @@
+import re
 from collections import OrderedDict
 from functools import partial
 from pathlib import Path
@@ -5,8 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from visionkit.backbones.box_tails import ConvTail, TwoLayerTail
 from visionkit.backbones.contract import assert_is_backbone
-from visionkit.backbones.fpn import FPN, TwoLayerTail, build_fpn
+from visionkit.backbones.fpn import FPN, build_fpn
 from visionkit.backbones.resnet import basic_resnet, resnet18, resnet50
 from visionkit.backbones.vgg import VGG
 from visionkit.errors import ConfigError
@@ -59,6 +61,41 @@ def test_tail_equals_torchvisions():
     theirs.load_state_dict(ours.state_dict())
     windows = torch.rand(3, 4, 7, 7)
     torch.testing.assert_close(ours(windows), theirs(windows))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_convolutional_tail_equals_torchvisions(norm):
+    from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead
+
+    ours = ConvTail(4, 7, 12, convs=2, norm=norm).eval()
+    theirs = FastRCNNConvFCHead((4, 7, 7), [4, 4], [12], torch.nn.BatchNorm2d if norm == "batch" else None).eval()
+    keys = {k: re.sub(r"^(\d)", r"convs.\1", k).replace("convs.3", "fc") for k in theirs.state_dict()}
+    for name, value in ours.state_dict().items():
+        value.copy_(torch.rand_like(value.float()) - (0.0 if name.endswith("running_var") else 0.3))
+    theirs.load_state_dict({k: ours.state_dict()[keys[k]] for k in keys})
+    windows = torch.rand(3, 4, 7, 7)
+    torch.testing.assert_close(ours(windows), theirs(windows))
+    assert theirs(windows).abs().sum() > 0
+    assert ours.dense(torch.rand(1, 4, 9, 11)).shape == (1, 12, 3, 5)
+
+
+def test_norms_inside_the_pyramid_have_torchvisions_keys():
+    from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork
+
+    ours = small(norm="batch").eval()
+    theirs = FeaturePyramidNetwork([32, 64, 128, 256], 16, norm_layer=torch.nn.BatchNorm2d).eval()
+    theirs.load_state_dict({k: v for k, v in ours.state_dict().items() if "_blocks." in k})
+    images = torch.rand(1, 3, 64, 96)
+    expected = theirs(OrderedDict(ours.body(images, ("c2", "c3", "c4", "c5"))))
+    for found, wanted in zip(ours(images, ("p2", "p3", "p4", "p5")).values(), expected.values(), strict=True):
+        torch.testing.assert_close(found, wanted)
+
+
+def test_torchvisions_second_version_is_a_backbone():
+    net = build_fpn(basic_resnet, norm="batch", channels=16, hidden=24, neck_norm="batch", tail_convs=2)
+    assert not net.dense_exact and small().dense_exact
+    assert_is_backbone(net, sizes=((64, 64),))
 
 
 def test_initial_weights():

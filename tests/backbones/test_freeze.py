@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from visionkit.backbones.fpn import FPN, TwoLayerTail, build_fpn
+from visionkit.backbones.box_tails import TwoLayerTail
+from visionkit.backbones.fpn import FPN, build_fpn
 from visionkit.backbones.freeze import freeze
 from visionkit.backbones.resnet import basic_resnet, resnet50
 from visionkit.backbones.vgg import VGG

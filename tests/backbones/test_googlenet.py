@@ -6,8 +6,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from tests.backbones.torchvision_parity import assert_equals_torchvision, lively_, logits_of, relative
 from visionkit.backbones import imagenet
 from visionkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from visionkit.backbones.box_tails import TwoLayerTail
 from visionkit.backbones.contract import assert_compiles, assert_exports, assert_is_backbone
-from visionkit.backbones.fpn import FPN, TwoLayerTail
+from visionkit.backbones.fpn import FPN
 from visionkit.backbones.googlenet import OverlappingMeans, googlenet, googlenet_2014
 from visionkit.backbones.pretrained import load_weights
 from visionkit.errors import ConfigError

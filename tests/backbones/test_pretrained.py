@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from visionkit.backbones import imagenet, resnet
-from visionkit.backbones.fpn import FPN, TwoLayerTail, build_fpn
+from visionkit.backbones.box_tails import TwoLayerTail
+from visionkit.backbones.fpn import FPN, build_fpn
 from visionkit.backbones.pretrained import load_weights
 from visionkit.backbones.resnet import ResNet
 from visionkit.backbones.vgg import VGG

@@ -129,6 +129,50 @@ def test_frozen_replaces_every_batch_norm():
     assert sum(isinstance(m, FrozenBatchNorm2d) for m in net.modules()) == 53
 
 
+def test_stride_in_1x1_is_a_stride_earlier_with_the_same_keys():
+    ours, msra = (
+        resnet.ResNet(Bottleneck, (1, 1, 1, 1), (8,) * 4),
+        ResNet(Bottleneck, (1, 1, 1, 1), (8,) * 4, stride_in_1x1=True, std=(1 / 255,) * 3),
+    )
+    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in msra.state_dict().items()}
+    assert msra.std == (1 / 255,) * 3 and msra.mean == ours.mean and ours.std == (0.229, 0.224, 0.225)
+    strides = [(g[0].conv1.stride, g[0].conv2.stride) for g in (msra.layer1, msra.layer2, msra.layer3, msra.layer4)]
+    assert strides == [((1, 1), (1, 1))] + [((2, 2), (1, 1))] * 3
+    block, x = msra.layer2[0].eval(), torch.rand(1, 32, 9, 12)
+    every_other = x[:, :, ::2, ::2]  # a strided 1x1 convolution sees no more
+    unstrided = Bottleneck(32, 8, 1, "batch").eval()
+    unstrided.downsample = nn.Sequential(nn.Conv2d(32, 32, 1, bias=False), nn.BatchNorm2d(32))
+    unstrided.load_state_dict(block.state_dict())
+    torch.testing.assert_close(block(x), unstrided.eval()(every_other))
+    assert_is_backbone(msra)
+
+
+def test_a_wrong_std_and_weights_of_the_other_form():
+    with torch.device("meta"):
+        for std in ((1, 2), (0.2, 0.2, 0.0)):
+            with pytest.raises(ConfigError, match="three numbers above 0"):
+                resnet.resnet50(std=std)
+        with pytest.raises(ConfigError, match="no ImageNet weights are published"):
+            resnet.resnet50("imagenet", stride_in_1x1=True)
+
+
+def test_dilation_equals_torchvisions_but_for_the_first_block():
+    from torchvision.models.resnet import Bottleneck as Theirs
+    from torchvision.models.resnet import ResNet as TheirNet
+
+    ours = ResNet(Bottleneck, (1, 1, 1, 3), dilation=2).eval()
+    theirs = TheirNet(Theirs, [1, 1, 1, 3], replace_stride_with_dilation=[False, False, True]).eval()
+    first = theirs.layer4[0].conv2  # torchvision dilates it with the group before; detectron2 with its own
+    first.dilation, first.padding = (2, 2), (2, 2)
+    theirs.load_state_dict(ours.state_dict(), strict=False)
+    images = torch.rand(1, 3, 64, 96)
+    x = theirs.maxpool(theirs.relu(theirs.bn1(theirs.conv1(images))))
+    expected = theirs.layer4(theirs.layer3(theirs.layer2(theirs.layer1(x))))
+    torch.testing.assert_close(ours(images, ("c5",))["c5"], expected)
+    assert expected.shape == (1, 2048, 4, 6) and ours.stages["c5"].stride == 16 and ours.dense_stride == 1
+    assert_is_backbone(ResNet(Bottleneck, (1, 1, 1, 1), (8,) * 4, dilation=2))
+
+
 def test_zero_init_residual_makes_blocks_their_shortcuts():
     net = resnet.basic_resnet(zero_init_residual=True, depths=(2, 1, 1, 1)).eval()
     x = torch.rand(1, 32, 8, 8)

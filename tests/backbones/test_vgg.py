@@ -4,6 +4,7 @@ from torch import nn
 
 from visionkit.backbones import vgg
 from visionkit.backbones.contract import assert_is_backbone
+from visionkit.errors import ConfigError
 
 DEPTHS = ("vgg11", "vgg13", "vgg16", "vgg19")
 NAMES = (*DEPTHS, *(f"{name}_bn" for name in DEPTHS))
@@ -55,6 +56,26 @@ def test_logits_equal_torchvisions(name):
 @pytest.mark.parametrize("norm", ["none", "batch", "frozen", "group"])
 def test_contract_of_a_narrow_one(norm):
     assert_is_backbone(narrow(norm))
+
+
+@pytest.mark.parametrize("window", [2, 3, 4])
+def test_contract_of_other_windows(window):
+    net = vgg.VGG((1, 1, 1, 1, 1), widths=(8, 8, 8, 16, 16), hidden=24, window=window)
+    assert net.resolution == 32 * window and net.dense_window == 2 * window
+    assert_is_backbone(net)
+    region_map = net(torch.zeros(1, 3, net.resolution, net.resolution), ("c5",))["c5"]
+    assert net.pool(region_map).shape[-1] == net.window
+
+
+def test_the_narrow_one_is_a_quarter_as_wide_and_starts_with_a_signal():
+    torch.manual_seed(0)
+    net, full = vgg.vgg11_bn_narrow(), vgg.VGG((1, 1, 2, 2, 2), "batch", widths=vgg.WIDTHS, hidden=8, window=1)
+    assert [s.channels * 4 for s in net.stages.values()] == [s.channels for s in full.stages.values()]
+    assert list(net.state_dict()) == list(full.state_dict())
+    vectors = net.eval().tail(net.pool(net(torch.randn(4, 3, 96, 96), ("c5",))["c5"]))
+    assert vectors.shape == (4, 256) and 0.1 < vectors.std() < 10, "fc6 and fc7 neither fade nor explode"
+    with pytest.raises(ConfigError, match="published"):
+        vgg.vgg11_bn_narrow(weights="imagenet")
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from visionkit.data.index import DetectionIndex, IndexBuilder, concatenate
+from visionkit.data.proposal_set import pack_proposals
 from visionkit.errors import DataError
 
 
@@ -52,9 +53,13 @@ def test_truth_is_a_copy() -> None:
 
 def test_everything_is_held_in_arrays() -> None:
     """A list or dict whose length is the number of images would be copied into every worker, page by page."""
-    for name, value in vars(small()).items():
-        if name not in ("names", "source", "report"):
-            assert type(value).__name__ in ("ndarray", "Blobs"), name
+    index = small()
+    nothing = (np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+    given = pack_proposals("none", {}, ["x"] * 3, range(3), [(4, 4)] * 3, [nothing] * 3)
+    for held in (index, given):
+        for name, value in vars(held).items():
+            if name not in ("names", "source", "report", "proposals", "method", "settings", "seconds"):
+                assert type(value).__name__ in ("ndarray", "Blobs"), name
 
 
 def test_select_keeps_objects_with_their_images() -> None:

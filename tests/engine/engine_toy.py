@@ -146,6 +146,8 @@ def stop_at(step: int, number: signal.Signals = signal.SIGTERM) -> Callable[[int
 def result_of(folder: Path) -> dict[str, Any]:
     """Everything that has to be equal, bit for bit, however often a run was stopped."""
     states = {name: checkpoint.load(folder / "checkpoints" / f"{name}.pt") for name in ("last", "best")}
+    for state in states.values():
+        assert state.pop("seconds") >= 0  # the one thing that no two runs share
     return {"metrics": (folder / "metrics.jsonl").read_bytes(), **states}
 
 

@@ -17,6 +17,18 @@ def test_order_is_row_column_anchor():
     assert torch.allclose(deltas[:, position], raw_deltas[:, 4:8, 2, 4])
 
 
+def test_more_convolutions_come_between():
+    head = RPNHead(4, 3, hidden=8, convs=3)
+    level = torch.randn(1, 4, 5, 7)
+    (logits,), _ = head([level])
+    hidden = head.relu(head.conv(level))
+    for conv in head.more_convs:
+        hidden = head.relu(conv(hidden))
+    assert len(head.more_convs) == 2
+    assert torch.allclose(logits, head.cls_logits(hidden).permute(0, 2, 3, 1).flatten(1))
+    assert set(RPNHead(4, 3).state_dict()) == {k for k in head.state_dict() if not k.startswith("more_convs.")}
+
+
 def test_levels_share_the_head_and_may_be_empty():
     head = RPNHead(4, 3, hidden=8)
     logits, deltas = head([torch.randn(1, 4, 6, 6), torch.randn(1, 4, 1, 2), torch.randn(0, 4, 3, 3)])

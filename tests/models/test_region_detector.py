@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 import torch
+from region_pictures import TWO, fixed_weights, pictures, truth
 
 from visionkit.backbones.fpn import build_fpn
 from visionkit.backbones.resnet import basic_resnet
 from visionkit.models.build import faster_rcnn
 from visionkit.ops.boxes import iou
-from visionkit.structures import Batch, Targets
+from visionkit.structures import Batch
 
 
 def tiny(num_classes: int = 3, pooling: str = "align", fpn: bool = True):
@@ -30,37 +31,6 @@ def tiny(num_classes: int = 3, pooling: str = "align", fpn: bool = True):
         regions=32 if fpn else 16,
         pooling=pooling,
     )
-
-
-def fixed_weights(model: torch.nn.Module) -> None:
-    """Weights without random numbers, so that the golden losses survive changes of any generator."""
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            values = torch.sin(torch.arange(parameter.numel(), dtype=torch.float64) * 0.7 + len(name)).float()
-            fan = max(1, parameter[0].numel() if parameter.ndim > 1 else 1)
-            base = 1.0 if parameter.ndim == 1 and "weight" in name else 0.0
-            parameter.copy_((base + values * (fan**-0.5 if parameter.ndim > 1 else 0.01)).view_as(parameter))
-
-
-def pictures(count: int = 2, height: int = 96, width: int = 128) -> Batch:
-    y, x = np.mgrid[:height, :width]
-    planes = np.stack([(np.sin(x / (5 + c)) + np.cos(y / (7 + c))) * 60 + 127 for c in range(3)])
-    pixels = torch.from_numpy(np.stack([np.roll(planes, 9 * i, axis=2) for i in range(count)]).astype(np.uint8))
-    return Batch(pixels, torch.tensor([[height, width]] * count), torch.arange(count), torch.arange(count) + 5)
-
-
-def truth(boxes: list, labels: list, crowd: list | None = None) -> Targets:
-    tensor = torch.tensor(boxes, dtype=torch.float32)
-    flags = torch.zeros(tensor.shape[:2], dtype=torch.bool)
-    return Targets(
-        tensor,
-        torch.tensor(labels),
-        tensor.sum(dim=2) > 0,
-        torch.tensor(crowd) if crowd else flags,
-    )
-
-
-TWO = truth([[[10, 10, 60, 60], [70, 20, 110, 80]], [[5, 30, 45, 90], [0, 0, 0, 0]]], [[0, 1], [2, 0]])
 
 
 # Computed once on a CPU in float32; a change of these numbers is a change of the algorithm.

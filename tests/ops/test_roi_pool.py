@@ -45,6 +45,35 @@ def test_roi_align_equals_torchvisions_kernel(aligned, window, sampling):
     torch.testing.assert_close(gradients(pooled, maps)[0], gradients(expected, maps)[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("aligned", [False, True])
+@pytest.mark.parametrize("window", [7, 3])
+def test_adaptive_sampling_equals_torchvisions_kernel(aligned, window):
+    from torchvision.ops import roi_align as theirs
+
+    maps = random_maps([(23, 37)])
+    boxes, image_index = random_boxes(60, 184, 296), torch.arange(60) % 2
+    boxes[3, 2:] = boxes[3, :2]  # a point: its bins have no length
+    boxes[5] = torch.tensor([0.0, 0.0, 296.0, 184.0])  # the whole picture, several samples a bin
+    boxes[6] = torch.tensor([0.0, 10.0, 296.0, 12.0])  # many across, one down
+    expected = theirs(maps[0], rois(boxes, image_index), (window, window), 1 / 8, 0, aligned)
+    pooled = roi_align(maps, boxes, image_index, [8], window, 0, aligned=aligned)
+    torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=2e-5)
+    torch.testing.assert_close(gradients(pooled, maps)[0], gradients(expected, maps)[0], rtol=1e-4, atol=1e-4)
+    fixed = roi_align(maps, boxes, image_index, [8], window, 2, aligned=aligned)
+    assert (fixed - pooled)[5].abs().max() > 0.1  # the whole picture is what adaptive sampling is for
+
+
+def test_adaptive_sampling_over_a_pyramid_is_that_of_each_level():
+    maps = random_maps([(32, 40), (16, 20), (8, 10)])
+    boxes, image_index = random_boxes(40, 128, 160, seed=2), torch.arange(40) % 2
+    level = torch.arange(40) % 3
+    expected = module._align_by_kernel(maps, boxes, image_index, [4, 8, 16], 7, 0, level, True)
+    pooled = roi_align(maps, boxes, image_index, [4, 8, 16], 7, 0, level, aligned=True)
+    torch.testing.assert_close(pooled, expected, rtol=1e-4, atol=2e-5)
+    half = [m.detach().bfloat16() for m in maps]
+    assert roi_align(half, boxes, image_index, [4, 8, 16], 7, 0, level).dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 def test_roi_align_over_a_pyramid_equals_torchvisions(layout):
     from torchvision.ops import MultiScaleRoIAlign
@@ -134,6 +163,7 @@ def test_boxes_that_are_not_finite_or_huge_do_not_crash(bad):
     assert ((level >= 0) & (level <= 1)).all()
     for pooled in (
         roi_align(maps, boxes, image_index, [4, 8], 7),
+        roi_align(maps, boxes, image_index, [4, 8], 7, 0, aligned=True),
         module._align_by_kernel(maps, boxes, image_index, [4, 8], 7, 2, level, False),
         roi_pool(maps[0], boxes, image_index, 4, 7),
         roi_pool_reference(maps[0], boxes, image_index, 4, 7),
@@ -168,6 +198,7 @@ def test_no_regions_keep_the_graph():
     assert assign_levels(boxes, 2, 5).shape == (0,)
     pools = (
         lambda maps: roi_align(maps, boxes, image_index, [4, 8], 7),
+        lambda maps: roi_align(maps, boxes, image_index, [4, 8], 7, 0),
         lambda maps: module._align_by_kernel(maps, boxes, image_index, [4, 8], 7, 2, level, False),
         lambda maps: roi_pool(maps[0], boxes, image_index, 4, 7),
         lambda maps: roi_pool_reference(maps[0], boxes, image_index, 4, 7),
@@ -177,7 +208,7 @@ def test_no_regions_keep_the_graph():
         pooled = pool(maps)
         assert pooled.shape == (0, 5, 7, 7)
         pooled.sum().backward()
-        for image_map in maps if number < 2 else maps[:1]:
+        for image_map in maps if number < 3 else maps[:1]:
             assert image_map.grad is not None and (image_map.grad == 0).all()
 
 

@@ -85,7 +85,8 @@ def test_two_steps_and_evaluation(name, run, tmp_path, monkeypatch, capsys):
     if "AP" in metrics:
         assert ({"VOC07_mAP", "VOC10_mAP"} <= set(metrics)) == config["evaluation"]["voc"]
         assert 0 <= metrics["AP50"] <= 1 and math.isfinite(metrics["val_loss"])
-        assert all(set(entry) == {"image_id", "category_id", "bbox", "score"} for entry in predictions)
+        masks = {"segmentation"} if "segm" in config["evaluation"]["iou_types"] else set()
+        assert all(set(entry) == {"image_id", "category_id", "bbox", "score"} | masks for entry in predictions)
     if "top1" in metrics:
         assert 0 <= metrics["top1"] <= metrics["top5"] <= 1 and math.isfinite(metrics["val_loss"])
         assert predictions and all({"file", "truth", "found"} <= set(entry) for entry in predictions)

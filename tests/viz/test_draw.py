@@ -124,3 +124,31 @@ def test_mosaic_of_other_sizes_and_of_nothing():
     assert mosaic([gray(30, 60)], titles=["a title"]).shape == (30 + 18 + 8, 68, 3)
     with pytest.raises(ValueError, match="title"):
         mosaic([gray()], titles=[])
+
+
+def test_a_mask_has_a_veil_and_a_rim_in_the_colour_of_its_class():
+    masks = np.zeros((2, 120, 160), bool)
+    masks[0, 20:60, 20:60] = True
+    masks[0, 35:45, 35:45] = False  # a hole
+    masks[1, 70:100, 90:140] = True
+    boxes = [[10, 10, 70, 68], [85, 65, 150, 110]]
+    out = draw_detections(gray(), boxes, [0, 1], [0.9, 0.8], ["cat", "dog"], masks=masks)
+    rim = has(out, class_color(0))
+    assert rim[20:60, 20].all() and rim[59, 20:60].all()  # outside
+    assert rim[36:44, 34].all() and rim[36:44, 45].all()  # and around the hole
+    assert (out[38:42, 38:42] == 128).all()  # which stays free
+    veil = (0.55 * 128 + 0.45 * np.array(class_color(1))).astype(np.uint8)
+    assert (out[75:95, 95:135] == veil).all()
+
+
+def test_masks_grow_with_a_small_picture():
+    mask = np.zeros((1, 20, 30), bool)
+    mask[0, 5:15, 5:15] = True
+    out = draw_detections(gray(20, 30), [[5, 5, 15, 15]], [0], masks=mask, scale=4)
+    veil = (0.55 * 128 + 0.45 * np.array(class_color(0))).astype(np.uint8)
+    assert (out[30:50, 30:50] == veil).all() and (out[64:, 64:] == 128).all()
+
+
+def test_masks_of_another_size_are_refused():
+    with pytest.raises(ValueError, match="masks"):
+        draw_detections(gray(), [[1, 2, 3, 4]], [0], masks=np.zeros((1, 60, 80), bool))

@@ -11,6 +11,7 @@ from visionkit.analysis.receptive_field import Field
 from visionkit.analysis.trace import BYTES, Layer, Trace
 from visionkit.backbones.base import Backbone
 from visionkit.errors import ConfigError
+from visionkit.models.encode import Pool
 from visionkit.models.region_detector import RegionDetector
 
 COCO_CLASSES = 80
@@ -135,9 +136,17 @@ def analyze_detector(
 
     Args:
         size: of the image, (height, width); by default the largest that the detector's own resize makes.
+    Raises:
+        ConfigError: a detector whose regions share no maps.
     """
+    if not isinstance(model.encode, Pool):
+        raise ConfigError(
+            f"{name}: only detectors that cut regions out of shared maps are counted (Fast, Faster and Mask R-CNN). "
+            "R-CNN costs its backbone once for each region, sliding windows once for each level of the pyramid: count "
+            "the backbone."
+        )
     model.eval()
-    backbone, rpn = model.encode.backbone, getattr(model.propose, "head", None)
+    backbone, rpn = model.encode.backbone, getattr(getattr(model.propose, "rpn", model.propose), "head", None)
     size = size or model.resize.canvas((model.resize.short, model.resize.long))
     names = tuple(dict.fromkeys((*backbone.region_stages, *backbone.proposal_stages)))
     with Trace() as trace:

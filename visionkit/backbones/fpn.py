@@ -11,35 +11,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone, Stage
-from visionkit.backbones.chain import last_stage, linear_as_conv, linear_classifier, require_stages
+from visionkit.backbones.box_tails import ConvTail, TwoLayerTail
+from visionkit.backbones.chain import last_stage, linear_classifier, require_stages
+from visionkit.backbones.norms import norm_layer
 from visionkit.errors import ConfigError
 
 
-class TwoLayerTail(nn.Module):
-    """Two fully connected layers on a window: the box head of FPN, sec. 4.2 (torchvision's keys fc6, fc7)."""
-
-    def __init__(self, channels: int, window: int = 7, hidden: int = 1024) -> None:
-        super().__init__()
-        self.window = window
-        self.out_channels = hidden
-        self.fc6 = nn.Linear(channels * window**2, hidden)
-        self.fc7 = nn.Linear(hidden, hidden)
-
-    def forward(self, windows: Tensor) -> Tensor:
-        """(R, C, window, window) -> (R, hidden)."""
-        return F.relu(self.fc7(F.relu(self.fc6(windows.flatten(1)))))
-
-    def dense(self, maps: Tensor) -> Tensor:
-        """Over a whole map: (B, C, h, w) -> (B, hidden, h - window + 1, w - window + 1)."""
-        return F.relu(linear_as_conv(self.fc7, F.relu(linear_as_conv(self.fc6, maps, self.window)), 1))
-
-
-def plain_conv(channels: int, out: int, size: int) -> nn.Sequential:
-    """A convolution alone, at index 0 where torchvision's keys have it; its start is torchvision's too."""
-    conv = nn.Conv2d(channels, out, size, padding=size // 2)
+def pyramid_conv(channels: int, out: int, size: int, norm: str = "none") -> nn.Sequential:
+    """A convolution, and a norm unless it is "none", at indices 0 and 1 as in torchvision's keys; its start too."""
+    conv = nn.Conv2d(channels, out, size, padding=size // 2, bias=norm == "none")
     nn.init.kaiming_uniform_(conv.weight, a=1)
-    nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
-    return nn.Sequential(conv)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    return nn.Sequential(conv) if norm == "none" else nn.Sequential(conv, norm_layer(norm)(out))
 
 
 class FPN(Backbone):
@@ -54,12 +38,11 @@ class FPN(Backbone):
         extra: "pool" adds one more level by subsampling the last (for proposals only), None does not.
         tail: a module with `window` and `out_channels` that maps (R, channels, window, window) to (R, out_channels);
             for `dense_tail` it needs `dense` as well.
+        norm: after each of the pyramid's own convolutions: "none" as in the paper, or "batch", "frozen", "group".
 
     Raises:
         ConfigError: a name is not the body's, or the names are not consecutive levels.
     """
-
-    dense_exact = True
 
     def __init__(
         self,
@@ -69,6 +52,7 @@ class FPN(Backbone):
         extra: str | None = "pool",
         *,
         tail: nn.Module,
+        norm: str = "none",
     ) -> None:
         super().__init__()
         levels = _levels(names, tuple(body.stages))
@@ -77,9 +61,10 @@ class FPN(Backbone):
         body.drop_tail(names)
         self.body = body
         self.body_names = tuple(names)
-        self.inner_blocks = nn.ModuleList(plain_conv(body.stages[name].channels, channels, 1) for name in names)
-        self.layer_blocks = nn.ModuleList(plain_conv(channels, channels, 3) for _ in names)
+        self.inner_blocks = nn.ModuleList(pyramid_conv(body.stages[name].channels, channels, 1, norm) for name in names)
+        self.layer_blocks = nn.ModuleList(pyramid_conv(channels, channels, 3, norm) for _ in names)
         self.box_tail = tail
+        self.dense_exact = not isinstance(tail, ConvTail)  # whose convolutions are padded
         self.extra = f"p{levels[-1] + 1}" if extra else None
 
         self.region_stages = self.proposal_stages = tuple(f"p{level}" for level in levels)
@@ -154,14 +139,21 @@ def build_fpn(
     hidden: int = 1024,
     extra: str | None = "pool",
     window: int = 7,
+    neck_norm: str = "none",
+    tail_convs: int = 0,
 ) -> FPN:
     """An FPN with two fully connected layers as its tail, around `body(weights=weights, norm=norm)`.
 
     Args:
         body: a builder such as `resnet50`, perhaps partial; `weights` and `norm` are passed on to it.
-        hidden: length of the tail's two layers.
+        hidden: length of the tail's vector.
         window: side of the tail's input.
+        neck_norm: of the pyramid's convolutions, and of the tail's if there are any.
+        tail_convs: above 0 the tail is so many convolutions and one layer (`ConvTail`), in place of two layers.
         names, channels, extra: as in `FPN`.
     """
-    tail = TwoLayerTail(channels, window, hidden)
-    return FPN(body(weights=weights, norm=norm), tuple(names), channels, extra, tail=tail)
+    if tail_convs > 0:
+        tail: nn.Module = ConvTail(channels, window, hidden, tail_convs, neck_norm)
+    else:
+        tail = TwoLayerTail(channels, window, hidden)
+    return FPN(body(weights=weights, norm=norm), tuple(names), channels, extra, tail=tail, norm=neck_norm)

@@ -1,6 +1,7 @@
 """ResNet (He et al., "Deep Residual Learning for Image Recognition", 2015), cut at stride 16 for regions.
 
-Keys are torchvision's. The stride of a bottleneck sits in its 3x3 convolution ("v1.5"), as in torchvision's weights.
+Keys are torchvision's. The stride of a bottleneck sits in its 3x3 convolution ("v1.5"), as in torchvision's weights,
+or in its first 1x1 convolution, as in those of the paper's authors at MSRA that detectron2 starts from.
 The blocks are in resnet_blocks.py; resnext.py and se_resnet.py have the networks that differ in the block only.
 """
 
@@ -10,12 +11,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from visionkit.backbones import imagenet
-from visionkit.backbones.base import Backbone, Stage
+from visionkit.backbones.base import IMAGENET_STD, Backbone, Stage
 from visionkit.backbones.chain import linear_classifier
 from visionkit.backbones.drop_path import linear_rule
 from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.pretrained import initialise
 from visionkit.backbones.resnet_blocks import BasicBlock, Bottleneck, he_normal_, zero_last_norms_
+from visionkit.errors import ConfigError
 
 
 class ResNet(Backbone):
@@ -28,7 +30,11 @@ class ResNet(Backbone):
         norm: "batch", "frozen", "group" or "none", used everywhere.
         zero_init_residual: start every block as its shortcut (Goyal et al. 2017, sec. 5.1).
         drop_path: probability to drop the last block's branch in training; it rises linearly from the first block.
-        options: of every block: `squeeze_excite`, and `groups` and `width_per_group` of a Bottleneck.
+        dilation: above 1 the fourth group keeps its input's stride of 16, and all its 3x3 convolutions (of Bottlenecks)
+            are dilated by so much: as wide a view on maps twice as fine (DC5).
+        std: of the pixels 0 ... 1 that the weights are for; None is ImageNet's. 1/255 for pixels 0 ... 255 less their
+            mean.
+        options: of every block: `squeeze_excite`, and `groups`, `width_per_group` and `stride_in_1x1` of a Bottleneck.
     """
 
     classifier_keys = {"fc.": "linear."}
@@ -41,9 +47,12 @@ class ResNet(Backbone):
         norm: str = "batch",
         zero_init_residual: bool = False,
         drop_path: float = 0.0,
+        dilation: int = 1,
+        std: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
         super().__init__()
+        self.std = IMAGENET_STD if std is None else _three(std)
         self.conv1 = nn.Conv2d(3, widths[0], 7, stride=2, padding=3, bias=norm == "none")
         self.bn1 = norm_layer(norm)(widths[0])
         self.relu = nn.ReLU(inplace=True)
@@ -51,36 +60,47 @@ class ResNet(Backbone):
         outs = [width * block.expansion for width in widths]
         ins = [widths[0], *outs[:3]]
         rates = linear_rule(drop_path, depths)
+        dilated = {"dilation": dilation} if dilation > 1 else {}
+        strides, extras = (1, 2, 2, 1 if dilated else 2), (options, options, options, options | dilated)
         groups = [
             nn.Sequential(
-                block(channels, width, 1 if level == 0 else 2, norm, first, **options),
-                *(block(width * block.expansion, width, 1, norm, rate, **options) for rate in rest),
+                block(channels, width, stride, norm, first, **extra),
+                *(block(width * block.expansion, width, 1, norm, rate, **extra) for rate in rest),
             )
-            for level, (channels, width, (first, *rest)) in enumerate(zip(ins, widths, rates, strict=True))
+            for channels, width, stride, (first, *rest), extra in zip(ins, widths, strides, rates, extras, strict=True)
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = groups
 
-        self.stages = {"c1": Stage(widths[0], 2)} | {f"c{i + 2}": Stage(outs[i], 4 << i) for i in range(4)}
+        totals = (4, 8, 16, 16 * strides[3])
+        self.stages = {"c1": Stage(widths[0], 2)} | {f"c{i + 2}": Stage(outs[i], totals[i]) for i in range(4)}
         self.paths = {"c1": ("conv1", "bn1", "relu"), "c2": ("maxpool", "layer1")}
         self.paths |= {f"c{level + 1}": (f"layer{level}",) for level in (2, 3, 4)}
         self.region_stages = self.proposal_stages = ("c4",)
         self.window = 14
         self.out_channels = outs[3]
-        self.dense_stride = 2
+        self.dense_stride = strides[3]
         he_normal_(self)
         if zero_init_residual:
             zero_last_norms_(self)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        return self.layer4(windows)  # (R, out_channels, ceil(h / 2), ceil(w / 2))
+        return self.layer4(
+            windows
+        )  # (R, out_channels, ceil(h / 2), ceil(w / 2)), or (R, out_channels, h, w) if dilated
 
     def new_classifier(self, num_classes: int) -> nn.Module:
         return linear_classifier(self.out_channels, num_classes)
 
 
-def published(name: str, net: ResNet, weights: str | None) -> ResNet:
-    """A network whose ImageNet weights torchvision publishes under `name`."""
-    net.weights_url = imagenet.URLS[name]
+def _three(std: Sequence[float]) -> tuple[float, ...]:
+    if len(std) != 3 or any(value <= 0 for value in std):
+        raise ConfigError(f"backbone.std has to be three numbers above 0, for red, green and blue, not {list(std)}.")
+    return tuple(float(value) for value in std)
+
+
+def published(name: str, net: ResNet, weights: str | None, own: bool = True) -> ResNet:
+    """A network whose ImageNet weights torchvision publishes under `name`, unless they are not its `own`."""
+    net.weights_url = imagenet.URLS[name] if own else ""
     return initialise(net, weights)
 
 
@@ -101,19 +121,55 @@ def resnet34(
 
 
 def resnet50(
-    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+    weights: str | None = None,
+    norm: str = "batch",
+    zero_init_residual: bool = False,
+    drop_path: float = 0.0,
+    stride_in_1x1: bool = False,
+    dilation: int = 1,
+    std: Sequence[float] | None = None,
 ) -> ResNet:
-    """ResNet-50. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
-    net = ResNet(Bottleneck, (3, 4, 6, 3), norm=norm, zero_init_residual=zero_init_residual, drop_path=drop_path)
-    return published("resnet50", net, weights)
+    """ResNet-50. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`.
+
+    With `stride_in_1x1` and `std` of 1/255 it is MSRA's, for which torchvision's ImageNet weights do not serve.
+    """
+    net = ResNet(
+        Bottleneck,
+        (3, 4, 6, 3),
+        norm=norm,
+        zero_init_residual=zero_init_residual,
+        drop_path=drop_path,
+        dilation=dilation,
+        std=std,
+        stride_in_1x1=stride_in_1x1,
+    )
+    return published("resnet50", net, weights, own=not stride_in_1x1)
 
 
 def resnet101(
-    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+    weights: str | None = None,
+    norm: str = "batch",
+    zero_init_residual: bool = False,
+    drop_path: float = 0.0,
+    stride_in_1x1: bool = False,
+    dilation: int = 1,
+    std: Sequence[float] | None = None,
 ) -> ResNet:
-    """ResNet-101. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
-    net = ResNet(Bottleneck, (3, 4, 23, 3), norm=norm, zero_init_residual=zero_init_residual, drop_path=drop_path)
-    return published("resnet101", net, weights)
+    """ResNet-101. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`.
+
+    With `stride_in_1x1` and `std` of 1/255 it is MSRA's, for which torchvision's ImageNet weights do not serve.
+    """
+    net = ResNet(
+        Bottleneck,
+        (3, 4, 23, 3),
+        norm=norm,
+        zero_init_residual=zero_init_residual,
+        drop_path=drop_path,
+        dilation=dilation,
+        std=std,
+        stride_in_1x1=stride_in_1x1,
+    )
+    return published("resnet101", net, weights, own=not stride_in_1x1)
 
 
 def resnet152(

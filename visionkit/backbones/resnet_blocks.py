@@ -10,8 +10,9 @@ from visionkit.backbones.norms import norm_layer
 from visionkit.backbones.squeeze_excite import SqueezeExcite
 
 
-def conv(channels: int, out: int, size: int, stride: int, bias: bool, groups: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, out, size, stride=stride, padding=size // 2, groups=groups, bias=bias)
+def conv(channels: int, out: int, size: int, stride: int, bias: bool, groups: int = 1, dilation: int = 1) -> nn.Conv2d:
+    padding = dilation * (size // 2)
+    return nn.Conv2d(channels, out, size, stride, padding, dilation=dilation, groups=groups, bias=bias)
 
 
 def projection(channels: int, out: int, stride: int, norm: str) -> nn.Module | None:
@@ -90,7 +91,10 @@ class Bottleneck(nn.Module):
         width: a quarter of the output's channels; that of the two inner maps is
             `width * groups * width_per_group / 64`, so the same for one group of 64.
         groups, width_per_group: of the 3x3 convolution (ResNeXt's 32x4d is 32 and 4).
-        channels, stride, norm, rate, squeeze_excite: as in `BasicBlock`; the stride is that of the 3x3 convolution.
+        stride_in_1x1: the first 1x1 convolution has the stride, as in the networks of the paper's authors, and not the
+            3x3 one, as in those of torchvision.
+        dilation: of the 3x3 convolution.
+        channels, stride, norm, rate, squeeze_excite: as in `BasicBlock`.
     """
 
     expansion = 4
@@ -105,14 +109,17 @@ class Bottleneck(nn.Module):
         squeeze_excite: bool = False,
         groups: int = 1,
         width_per_group: int = 64,
+        stride_in_1x1: bool = False,
+        dilation: int = 1,
     ) -> None:
         super().__init__()
         bias, make_norm, out = norm == "none", norm_layer(norm), width * self.expansion
         inner = width * width_per_group // 64 * groups
-        self.conv1 = conv(channels, inner, 1, 1, bias)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = conv(channels, inner, 1, first, bias)
         self.bn1 = make_norm(inner)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv(inner, inner, 3, stride, bias, groups)
+        self.conv2 = conv(inner, inner, 3, second, bias, groups, dilation)
         self.bn2 = make_norm(inner)
         self.relu2 = nn.ReLU(inplace=True)
         self.conv3 = conv(inner, out, 1, 1, bias)
@@ -128,7 +135,7 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
-        y = self.relu1(self.bn1(self.conv1(x)))  # (B, inner, h, w)
+        y = self.relu1(self.bn1(self.conv1(x)))  # (B, inner, h, w), or that over the stride
         y = self.relu2(self.bn2(self.conv2(y)))  # (B, inner, h / stride, w / stride)
         y = self.se(self.bn3(self.conv3(y)))  # (B, 4 * width, h / stride, w / stride)
         return self.relu3(self.drop_path(y).add_(shortcut))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from visionkit.backbones import imagenet
 from visionkit.backbones.base import Backbone, Stage
 from visionkit.backbones.chain import linear_as_conv, linear_classifier
+from visionkit.backbones.initialisers import initialise_weights
 from visionkit.backbones.norms import local_response_norm, norm_layer
 from visionkit.backbones.pretrained import initialise
 
@@ -31,6 +32,7 @@ class VGG(Backbone):
         hidden: length of fc6 and fc7.
         lrn: local response normalisation after the first convolution (column A-LRN).
         pointwise: the third convolution of a block is 1x1 (column C).
+        window: side of what fc6 sees, in cells of 32 pixels; the network is made for images of that side.
     """
 
     classifier_keys = {"classifier.6.": "linear."}
@@ -45,6 +47,7 @@ class VGG(Backbone):
         hidden: int = 4096,
         lrn: bool = False,
         pointwise: bool = False,
+        window: int = 7,
     ) -> None:
         super().__init__()
         make_norm = norm_layer(norm)
@@ -69,7 +72,7 @@ class VGG(Backbone):
             self.paths[f"pool{level + 1}"] = (f"features.{len(layers) - 1}",)
         self.features = nn.Sequential(*layers)
         self.region_stages = self.proposal_stages = ("c5",)
-        self.window = 7
+        self.window, self.resolution = window, 32 * window
         self.out_channels = hidden
         self.dense_stride = 2  # the last max pool
         self.classifier = nn.Sequential(  # fc6 and fc7, under the name of the published keys
@@ -105,7 +108,7 @@ class VGG(Backbone):
         return 2 * self.window
 
     def dense_tail(self, region_map: Tensor) -> Tensor:
-        """Max pool, then fc6 and fc7 as convolutions; wants a map of at least 14 x 14 cells."""
+        """Max pool, then fc6 and fc7 as convolutions; wants a map of at least two windows a side, 14 x 14 cells."""
         fc6, relu6, drop6, fc7, relu7, drop7 = self.classifier
         assert isinstance(fc6, nn.Linear) and isinstance(fc7, nn.Linear)
         x = F.max_pool2d(region_map, 2)  # (B, 512, h / 2, w / 2)
@@ -167,6 +170,25 @@ def vgg19(weights: str | None = None, norm: str = "none", dropout: float = 0.5) 
 def vgg11_bn(weights: str | None = None, norm: str = "batch", dropout: float = 0.5) -> VGG:
     """VGG-11 with batch norm after every convolution."""
     return vgg11(weights, norm, dropout)
+
+
+def vgg11_bn_narrow(
+    weights: str | None = None,
+    norm: str = "batch",
+    dropout: float = 0.5,
+    widths: Sequence[int] = (16, 32, 64, 128, 128),
+    hidden: int = 256,
+    window: int = 3,
+) -> VGG:
+    """VGG-11 with batch norm at a quarter of its width and for images of 96 pixels: trains from scratch in minutes. No
+    published weights exist for it.
+
+    Args:
+        widths, hidden, window: see `VGG`.
+    """
+    net = VGG((1, 1, 2, 2, 2), norm, dropout, widths, hidden, window=window)
+    initialise_weights(net, "he")  # the published deviation of 0.01 is for layers that see sixteen times as much
+    return initialise(net, weights)
 
 
 def vgg13_bn(weights: str | None = None, norm: str = "batch", dropout: float = 0.5) -> VGG:

@@ -11,9 +11,11 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from visionkit.backbones.restricted_pickle import read_pickle
 from visionkit.errors import ConfigError
 
 NESTS = ("state_dict", "model")  # where training scripts put the tensors beside an optimizer's
@@ -70,6 +72,8 @@ def fetch_weights(url: str) -> Path:
 def read_weights(path: Path) -> dict[str, Tensor]:
     """The tensors of a .pth, .pt, .th or .safetensors file by key, without nesting and wrappers' prefixes, on the CPU.
 
+    Of a .pkl file its numpy arrays, read without running what it names (`restricted_pickle`).
+
     Raises ConfigError when the file is damaged or holds no tensors.
     """
     try:
@@ -85,6 +89,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         content = content[nest]
     tensors = {}
     if isinstance(content, Mapping):
+        content = {key: _as_tensor(value) for key, value in content.items()}
         tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
         raise ConfigError(f"{path} holds no tensors")
@@ -98,7 +103,13 @@ def _is_nest(content: Mapping[Any, Any], key: str) -> bool:
     return isinstance(content.get(key), Mapping)
 
 
+def _as_tensor(value: Any) -> Any:
+    return torch.from_numpy(value) if isinstance(value, np.ndarray) else value
+
+
 def _read(path: Path) -> Any:
+    if path.suffix == ".pkl":
+        return read_pickle(path)
     if path.suffix == ".safetensors":
         from safetensors.torch import load_file
 

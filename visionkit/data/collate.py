@@ -1,6 +1,7 @@
 """From samples to one padded batch."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from visionkit.data.index import DetectionIndex
 from visionkit.data.transforms import resize_truth
+from visionkit.ops.pad_proposals import pad_proposals
 from visionkit.structures import Batch, Sample, Targets, Truth
 
 
@@ -20,7 +22,8 @@ def collate(
         samples: B of them, at network size.
         canvas: (height, width) to pad to; None = the largest sides of this batch, rounded up to `multiple`.
     Returns:
-        The batch, its pixels channels-last in memory, and its targets; masks and semantic masks only if all have them.
+        The batch, its pixels channels-last in memory, and its targets; proposals, masks and semantic masks only if all
+        have them.
     Raises:
         ValueError: no samples, or one does not fit the canvas.
     """
@@ -28,6 +31,12 @@ def collate(
     batch = pad_images(
         [sample.image for sample in samples], [s.id for s in samples], [s.seed for s in samples], canvas, multiple
     )
+    given = [sample.proposals for sample in samples if sample.proposals is not None]
+    if len(given) == len(samples):
+        # Augmentation moves boxes and forgets scores: what is left is their order, best first.
+        found = [(rows, np.linspace(1, 0, len(rows), endpoint=False, dtype=np.float32)) for rows in given]
+        sizes = [(sample.image.shape[0], sample.image.shape[1]) for sample in samples]
+        batch = replace(batch, proposals=pad_proposals(found, sizes, sizes))
     return batch, pad_truths(truths, (batch.pixels.shape[2], batch.pixels.shape[3]))
 
 

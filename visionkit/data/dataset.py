@@ -61,7 +61,8 @@ class DetectionDataset:
         masks = self.index.masks(i) if self._with_masks else None
         truth = Truth(known.boxes, known.labels, known.crowd | known.difficult, masks)
         image = read_checked(self.index, i)
-        return Sample(image, truth, self.index.image_id(i), self.index.size(i), seed=seed)
+        given = None if self.index.proposals is None else self.index.proposals.proposed(i)[0]
+        return Sample(image, truth, self.index.image_id(i), self.index.size(i), given, seed)
 
 
 def read_checked(index: DetectionIndex, i: int) -> np.ndarray:

@@ -8,12 +8,15 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from visionkit.data.ragged import Blobs, select_rows, to_offsets
 from visionkit.errors import DataError
+
+if TYPE_CHECKING:
+    from visionkit.data.proposals import ProposalSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +53,7 @@ class DetectionIndex:
     area: np.ndarray  # (M,) float64
     ids: np.ndarray  # (M,) int64
     segmentations: Blobs | None  # M JSON texts (COCO's polygons or RLE; "null" = none); None = no object has any
+    proposals: "ProposalSet | None" = None  # of the N images, for models that look at given regions
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -135,6 +139,7 @@ class DetectionIndex:
             area=self.area[flat],
             ids=self.ids[flat],
             segmentations=None if self.segmentations is None else self.segmentations.select(flat),
+            proposals=None if self.proposals is None else self.proposals.select(rows),
         )
 
     def rename(self, names: Sequence[str]) -> "DetectionIndex":

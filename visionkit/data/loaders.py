@@ -1,7 +1,7 @@
 """Batches for training, without end and resumable at any step, and for testing, each image once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from visionkit.data.order import EpochOrder, Key
 from visionkit.data.workers import run_workers
 from visionkit.errors import DataError, VisionKitError
 from visionkit.ops.hashing import mix
+from visionkit.ops.pad_proposals import pad_proposals
 from visionkit.ops.resize import TestResize
 from visionkit.ops.square_resize import SquareResize
 from visionkit.structures import Batch, Sample, Targets
@@ -151,4 +152,9 @@ class _TestReader:
         images = [self.resize(read_checked(self.index, i)) for i in positions]
         canvas = self.resize.canvas(self.index.size(positions[0]))
         batch = pad_images(images, ids, [mix(0, 0, number) for number in ids], canvas)
-        return positions, batch, [self.index.size(i) for i in positions]
+        originals = [self.index.size(i) for i in positions]
+        if self.index.proposals is not None:
+            found = [self.index.proposals.proposed(i) for i in positions]
+            sizes = [(image.shape[0], image.shape[1]) for image in images]
+            batch = replace(batch, proposals=pad_proposals(found, originals, sizes))
+        return positions, batch, originals

@@ -68,4 +68,4 @@ def fit(
                 resumed = None  # only the phase that was interrupted takes up an optimizer state
     finally:
         run.recorder.close()
-    return FitResult(run.cursor.best or {}, run.cursor.last, run.cursor.step)
+    return FitResult(run.cursor.best or {}, run.cursor.last, run.cursor.step, run.seconds)

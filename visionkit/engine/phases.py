@@ -27,6 +27,7 @@ class Phase:
         None  # names of those that count; each trainable part needs one of them; None = all
     )
     weights_from: Callable[[nn.Module], None] | None = None  # called once, before the first step of the phase
+    evaluate: bool = True  # False: a stage on the way, whose weights are never the run's result
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class FitPhase:
 
     name: str
     fit: Callable[[nn.Module], Mapping[str, float | None] | None]  # what it returns is recorded
+    evaluate: bool = True  # False: as in `Phase`
 
 
 def set_trainable(model: nn.Module, phase: Phase, at_start: Mapping[str, bool]) -> None:

@@ -1,6 +1,7 @@
 """The state of a run and what is done to it, in order. `fit` drives it."""
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ class Run:
         self.precision = Precision(settings.precision, self.device)
         self.latest: Step | None = None
         self.average = None if settings.ema is None else Average(self.model, settings.ema)
+        self._before, self._begun = 0.0, time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        """What the run has taken so far, in all processes that worked on it one after the other."""
+        return self._before + time.monotonic() - self._begun
 
     # The order of the text is the order of execution.
 
@@ -64,6 +71,7 @@ class Run:
         keep_bytes = 0
         best, last = self._path("best"), self._path("last")
         if resume is not None and resumed is not None:
+            self._before = float(resumed.get("seconds", 0.0))
             self.cursor = take_up(self.model, resume, resumed, [phase.name for phase in self.phases])
             if self.average is not None and resumed["average"] is not None:
                 self.average.load_state_dict(resumed["average"])
@@ -102,7 +110,7 @@ class Run:
             self.average.restart()
         if values:
             self.recorder.scalars(self.cursor.step, "fit", {"phase": phase.name, **values})
-        if self.validate is not None:
+        if self.validate is not None and phase.evaluate:
             self._evaluate(phase, None, save=False)
         self.cursor.advance()
         self.save("last")
@@ -157,17 +165,18 @@ class Run:
         """Takes the steps, and evaluates and saves between them."""
         settings, cursor = self.settings, self.cursor
         every = epoch if settings.evaluate_steps is None else settings.evaluate_steps
+        measured = self.validate is not None and phase.evaluate
         while True:
             self._stop_if_asked()
             at_end = cursor.phase_step == phase.steps
             due = at_end or (every > 0 and cursor.phase_step > 0 and cursor.phase_step % every == 0)
-            if self.validate is not None and due and cursor.evaluated != cursor.step:
+            if measured and due and cursor.evaluated != cursor.step:
                 self._evaluate(phase, schedule, save=not at_end)
                 continue
             if at_end or self._stopped_early():
                 return
             self._record(phase, next(steps), epoch)
-            unseen = self.validate is None and every > 0 and cursor.phase_step % every == 0  # no evaluation will save
+            unseen = not measured and every > 0 and cursor.phase_step % every == 0  # no evaluation will save
             if unseen or (settings.checkpoint_steps and cursor.step % settings.checkpoint_steps == 0):
                 self.save("last")
 
@@ -261,6 +270,7 @@ class Run:
             "schedule": None if self.schedule is None else self.schedule.state_dict(),
             "precision": self.precision.state_dict(),
             "metrics_bytes": self.recorder.sync(),
+            "seconds": self.seconds,
             "threads": torch.get_num_threads(),
             "world_size": world_size(),
             "torch": str(torch.__version__),

@@ -1,7 +1,7 @@
 """What a run is given besides model and phases: how it is driven, where data come from, what it returns."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
@@ -44,8 +44,10 @@ class FitSettings:
 
 @dataclass(frozen=True)
 class FitResult:
-    """The best and the last evaluation, {"step": ..., metric: value ...} (empty without any), and the steps done."""
+    """The best and the last evaluation, {"step": ..., metric: value ...} (empty without any), the steps done, and the
+    seconds that all processes of the run took one after the other."""
 
     best: dict[str, Any]
     last: dict[str, Any]
     step: int
+    seconds: float = field(default=0.0, compare=False)

@@ -20,6 +20,7 @@ class Pool(nn.Module):
         normalize: pixels to network input.
         method: "align" (Mask R-CNN, sec. 3) or "pool" (Fast R-CNN; one region stage only).
         sampling: sample points per cell side of RoIAlign.
+        aligned: whether RoIAlign shifts boxes by half a cell (detectron2's "ROIAlignV2").
         chunk: regions encoded at a time when no gradient is needed; bounds the memory of convolutional tails.
     """
 
@@ -30,6 +31,7 @@ class Pool(nn.Module):
         *,
         method: Literal["align", "pool"] = "align",
         sampling: int = 2,
+        aligned: bool = False,
         chunk: int = 512,
     ):
         super().__init__()
@@ -39,6 +41,7 @@ class Pool(nn.Module):
         self.normalize = normalize
         self.method = method
         self.sampling = sampling
+        self.aligned = aligned
         self.chunk = chunk
 
     def maps(self, batch: Batch) -> dict[str, Tensor]:
@@ -56,10 +59,11 @@ class Pool(nn.Module):
         if len(names) > 1:
             lowest = strides[0].bit_length() - 1  # p2 has stride 4: level = log2(stride)
             levels = assign_levels(boxes, lowest, lowest + len(names) - 1)  # (R,)
-        return roi_align([maps[name] for name in names], boxes, image_index, strides, window, self.sampling, levels)
+        chosen = [maps[name] for name in names]
+        return roi_align(chosen, boxes, image_index, strides, window, self.sampling, levels, self.aligned)
 
-    def forward(self, maps: dict[str, Tensor], boxes: Tensor, image_index: Tensor) -> Tensor:
-        """Regions (R, 4) of images (R,) -> vectors (R, out_channels)."""
+    def forward(self, batch: Batch, maps: dict[str, Tensor], boxes: Tensor, image_index: Tensor) -> Tensor:
+        """Regions (R, 4) of images (R,) -> vectors (R, out_channels). The batch itself is not looked at."""
         size = max(1, len(boxes)) if torch.is_grad_enabled() else self.chunk
         vectors = [
             self.backbone.tail(self.windows(maps, some, index, self.backbone.window))

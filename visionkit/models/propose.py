@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -73,6 +74,12 @@ class RPN(nn.Module):
             pitch = (max(1, canvas[0] // height), max(1, canvas[1] // width))
             found.append(grid_anchors(getattr(self, f"cell_{i}"), (height, width), pitch, level.device))
         return found
+
+    loss_names = ("loss_objectness", "loss_proposal")
+
+    def prepare(self, batch: Batch, images: Sequence[np.ndarray]) -> Batch:
+        """The batch as it is: proposals come from its maps."""
+        return batch
 
     def forward(
         self, batch: Batch, maps: dict[str, Tensor], targets: Targets | None = None

@@ -28,6 +28,19 @@ def _lists(value: Any) -> bool:
     return isinstance(value, list | tuple) and all(_sides(sides) for sides in value)
 
 
+def _ious(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 1 and all(_number(iou, 0.0, 1.0) for iou in value)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, list | tuple) and len(value) > 0 and all(_whole(count) for count in value)
+
+
+def _widths(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(_whole(width) for width in value)
+
+
+_FLAG = "true or false", lambda value: isinstance(value, bool)
 _COUNT = "a whole number of at least 1", _whole
 _PART = "a number from 0 to 1", lambda value: _number(value, 0.0, 1.0)
 _LENGTH = "a number of at least 0", _number
@@ -38,14 +51,46 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "long": _COUNT,
     "anchor_sizes": ("null or a list of sizes for each proposal stage, such as [[32],[64]]", _lists),
     "anchor_ratios": ("a list of numbers above 0", _sides),
+    "anchor_rounding": ("round or none", lambda value: value in ("round", "none")),
+    "anchor_pitch": ("canvas or stride", lambda value: value in ("canvas", "stride")),
     "rpn_hidden": _COUNT,
+    "rpn_convs": _COUNT,
     "rpn_train_top": _TOPS,
     "rpn_test_top": _TOPS,
     "rpn_min_side": _LENGTH,
     "rpn_samples": _COUNT,
+    "rpn_beta": _LENGTH,
     "pooling": ("align or pool", lambda value: value in ("align", "pool")),
+    "sampling": ("a whole number of at least 0", lambda value: _whole(value, 0)),
+    "aligned": ("true or false", lambda value: isinstance(value, bool)),
     "regions": _COUNT,
     "positive_fraction": _PART,
+    "background_low": _PART,
+    "head": ("softmax or svm", lambda value: value in ("softmax", "svm")),
+    "max_proposals": _COUNT,
+    "crop": _COUNT,
+    "context": _LENGTH,
+    "class_agnostic": _FLAG,
+    "alternating": _FLAG,
+    "box_regression": ("smooth_l1 or giou", lambda value: value in ("smooth_l1", "giou")),
+    "suppression": ("nms or soft", lambda value: value in ("nms", "soft")),
+    "cascade": ("null or a list of two or more IoUs from 0 to 1, such as [0.5,0.6,0.7]", _ious),
+    "ranks": ("null or a list of whole numbers, one for each fully connected layer", _counts),
+    "mask_input": ("null, windows or tail", lambda value: value in ("windows", "tail")),
+    "mask_window": _COUNT,
+    "mask_layers": ("null or a list of whole numbers, the channels of each convolution", _widths),
+    "mask_hidden": _COUNT,
+    "scales": ("a list of numbers above 0", _sides),
+    "window": _COUNT,
+    "fine": _FLAG,
+    "margin": ("a whole number of at least 0", lambda value: _whole(value, 0)),
+    "encoding": ("dense or crops", lambda value: value in ("dense", "crops")),
+    "positives": _COUNT,
+    "negatives": _COUNT,
+    "match_high": _PART,
+    "match_low": _PART,
+    "hard_ratio": _LENGTH,
+    "hard_least": _COUNT,
     "box_beta": _LENGTH,
     "score_threshold": _PART,
     "nms_threshold": _PART,
@@ -60,7 +105,21 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "box_weight": _LENGTH,
     "slots": _COUNT,
 }
-OPTIONAL = frozenset({"anchor_sizes", "rpn_hidden", "size"})
+OPTIONAL = frozenset(
+    {
+        "anchor_sizes",
+        "cascade",
+        "context",
+        "crop",
+        "mask_input",
+        "mask_layers",
+        "pooling",
+        "ranks",
+        "rpn_hidden",
+        "size",
+        "window",
+    }
+)
 
 
 def check_ranges(settings: Mapping[str, Any]) -> None:

@@ -22,3 +22,14 @@ def tail_shape(backbone: Backbone, size: int) -> tuple[int, int]:
     maps = whole_image_maps(backbone, torch.zeros(1, len(backbone.mean), size, size))
     backbone.train(was_training)
     return maps.shape[1], maps.shape[2]
+
+
+@torch.no_grad()
+def window_tail_shape(backbone: Backbone) -> tuple[int, int]:
+    """(channels, side) of the tail maps of one window of the region map; side 1 where the tail is fully connected."""
+    was_training = backbone.training
+    backbone.eval()
+    channels = backbone.stages[backbone.region_stages[0]].channels
+    maps = backbone.tail_maps(torch.zeros(1, channels, backbone.window, backbone.window))
+    backbone.train(was_training)
+    return maps.shape[1], maps.shape[2]

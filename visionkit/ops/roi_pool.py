@@ -63,7 +63,8 @@ def roi_align(
         image_index: (R,) int64, 0 ... B-1.
         strides: pixels per cell of each map, L of them; powers of two if `level` is to be assigned.
         window: bins per side.
-        sampling: samples per bin and side, at least 1.
+        sampling: samples per bin and side; 0 = as many as the bin is cells long, rounded up, in each direction, so that
+            large boxes skip no cell (detectron2's default).
         level: (R,) int64, position in `maps`; None = `assign_levels` by the strides.
         aligned: False is torchvision's detection default, boxes of at least one cell; True shifts by half a cell
             (detectron2's "ROIAlignV2").
@@ -76,6 +77,8 @@ def roi_align(
         level = assign_levels(boxes, int(math.log2(strides[0])), int(math.log2(strides[-1])))
     if maps[0].is_cuda and not torch.are_deterministic_algorithms_enabled() and torchvision_ops() is not None:
         return _align_by_kernel(maps, boxes, image_index, strides, window, sampling, level, aligned)
+    if sampling == 0:
+        return roi_align_adaptive_reference(maps, boxes, image_index, strides, window, level, aligned)
     return roi_align_reference(maps, boxes, image_index, strides, window, sampling, level, aligned)
 
 
@@ -93,24 +96,43 @@ def roi_align_reference(
 
     Sums run in float32 whatever the maps are, forward and backward, in an order that does not vary.
     """
-    channels = maps[0].shape[1]
-    table = torch.cat([m.permute(0, 2, 3, 1).reshape(-1, channels) for m in maps]).float()  # (all cells, C)
-    with torch.no_grad():
-        shapes = [m.shape[2:] for m in maps]
-        counts = [m.shape[0] * m.shape[2] * m.shape[3] for m in maps]
-        firsts = [sum(counts[:i]) for i in range(len(maps))]  # where each level begins in the table
-        facts = torch.tensor([[h, w, f] for (h, w), f in zip(shapes, firsts, strict=True)], device=boxes.device)
-        height, width, first = facts[level].unbind(1)  # each (R,)
-        inverse = boxes.new_tensor([1 / stride for stride in strides])[level]  # (R,)
-        x1, y1, x2, y2 = (_bounded(boxes) * inverse[:, None] - (0.5 if aligned else 0.0)).unbind(1)  # cells, each (R,)
-        rows, row_weights = _taps(y1, y2, height, window, sampling, aligned)  # (R, window, T)
-        columns, column_weights = _taps(x1, x2, width, window, sampling, aligned)  # (R, window, T)
-        rows = (first + image_index * height * width)[:, None, None] + rows * width[:, None, None]
-        cells = rows[:, :, None, :, None].int() + columns[:, None, :, None, :].int()  # (R, window, window, T, T)
-        weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
-    taps = (2 * sampling) ** 2
-    pooled = F.embedding_bag(cells.view(-1, taps), table, mode="sum", per_sample_weights=weights.view(-1, taps))
-    return pooled.view(-1, window, window, channels).permute(0, 3, 1, 2).to(maps[0].dtype)  # (R, C, window, window)
+    table = _cell_table(maps)
+    facts = _level_facts(maps, boxes.device)[level]  # (R, 3)
+    cells = _in_cells(boxes, strides, level, aligned)  # (R, 4)
+    pooled = _weighted_bins(table, facts, cells, image_index, window, (sampling, sampling), aligned)
+    return pooled.to(maps[0].dtype)
+
+
+def roi_align_adaptive_reference(
+    maps: Sequence[Tensor],
+    boxes: Tensor,
+    image_index: Tensor,
+    strides: Sequence[int],
+    window: int,
+    level: Tensor,
+    aligned: bool = False,
+) -> Tensor:
+    """`roi_align` with `sampling` 0: boxes of the same number of samples, down and across, are pooled together.
+
+    A box without extent is 0 where `aligned`, as in torchvision's kernel. No bin takes more samples than it would in a
+    box as large as the map, which only matters for boxes that reach far beyond it.
+    """
+    table = _cell_table(maps)
+    facts = _level_facts(maps, boxes.device)[level]  # (R, 3)
+    cells = _in_cells(boxes, strides, level, aligned)  # (R, 4)
+    extents = (cells[:, 2:] - cells[:, :2]).clamp(min=0.0 if aligned else 1.0).flip(1)  # (R, 2), vertical first
+    counts = torch.minimum((extents / window).ceil().long(), facts[:, :2] // window + 1)  # (R, 2)
+    groups, group = torch.unique(counts, dim=0, return_inverse=True)  # (N, 2), (R,)
+    order = group.argsort(stable=True)  # (R,)
+    sizes = torch.bincount(group, minlength=len(groups)).tolist()
+    parts = []
+    for (down, across), rows in zip(groups.tolist(), order.split(sizes), strict=True):
+        samples = (max(down, 1), max(across, 1))
+        part = _weighted_bins(table, facts[rows], cells[rows], image_index[rows], window, samples, aligned)
+        parts.append(part if down * across else part * 0)
+    if not parts:
+        return _weighted_bins(table, facts, cells, image_index, window, (1, 1), aligned).to(maps[0].dtype)
+    return torch.cat(parts)[order.argsort()].to(maps[0].dtype)  # (R, C, window, window)
 
 
 def roi_pool(image_map: Tensor, boxes: Tensor, image_index: Tensor, stride: int, window: int) -> Tensor:
@@ -166,6 +188,47 @@ def _kernel_type(image_map: Tensor) -> Tensor:
 
 def _rois(boxes: Tensor, image_index: Tensor) -> Tensor:
     return torch.cat((image_index[:, None].to(boxes.dtype), _bounded(boxes.detach())), dim=1)  # (R, 5)
+
+
+def _cell_table(maps: Sequence[Tensor]) -> Tensor:
+    """Maps (B, C, h, w) -> every cell of every level in one table (all cells, C) float32."""
+    return torch.cat([m.permute(0, 2, 3, 1).reshape(-1, m.shape[1]) for m in maps]).float()
+
+
+def _level_facts(maps: Sequence[Tensor], device: torch.device) -> Tensor:
+    """Of each level: height, width, and where it begins in the table of cells; (L, 3) int64."""
+    counts = [m.shape[0] * m.shape[2] * m.shape[3] for m in maps]
+    return torch.tensor([[*m.shape[2:], sum(counts[:i])] for i, m in enumerate(maps)], device=device)
+
+
+def _in_cells(boxes: Tensor, strides: Sequence[int], level: Tensor, aligned: bool) -> Tensor:
+    """Boxes (R, 4) in pixels -> in cells of their level."""
+    boxes = boxes.detach()
+    inverse = boxes.new_tensor([1 / stride for stride in strides])[level]  # (R,)
+    return _bounded(boxes) * inverse[:, None] - (0.5 if aligned else 0.0)
+
+
+def _weighted_bins(
+    table: Tensor,
+    facts: Tensor,
+    boxes: Tensor,
+    image_index: Tensor,
+    window: int,
+    sampling: tuple[int, int],
+    aligned: bool,
+) -> Tensor:
+    """Boxes (R, 4) in cells of levels with `facts` (R, 3) -> (R, C, window, window); bins sampled (down, across)."""
+    with torch.no_grad():
+        height, width, first = facts.unbind(1)  # each (R,)
+        x1, y1, x2, y2 = boxes.unbind(1)
+        rows, row_weights = _taps(y1, y2, height, window, sampling[0], aligned)  # (R, window, T)
+        columns, column_weights = _taps(x1, x2, width, window, sampling[1], aligned)  # (R, window, U)
+        rows = (first + image_index * height * width)[:, None, None] + rows * width[:, None, None]
+        cells = rows[:, :, None, :, None].int() + columns[:, None, :, None, :].int()  # (R, window, window, T, U)
+        weights = row_weights[:, :, None, :, None] * column_weights[:, None, :, None, :]
+    taps = 4 * sampling[0] * sampling[1]
+    pooled = F.embedding_bag(cells.view(-1, taps), table, mode="sum", per_sample_weights=weights.view(-1, taps))
+    return pooled.view(-1, window, window, table.shape[1]).permute(0, 3, 1, 2)  # (R, C, window, window)
 
 
 def _taps(

@@ -35,7 +35,7 @@ def draw_detections(
         boxes: (N, 4) x1 y1 x2 y2 in pixels, array or tensor; those with a NaN or infinity are left out.
         labels: (N,) whole numbers; named by `names` where it reaches, else "class 7".
         scores: (N,) or None. The best are drawn last, on top.
-        masks: (N, H, W) bool or None.
+        masks: (N, H, W) bool or None; drawn as a veil of the class's colour with a rim.
         crowd: (N,) bool or None; crowds have broken lines.
         scale: whole factor of enlargement, for small pictures; see `legible_scale`.
 
@@ -47,12 +47,11 @@ def draw_detections(
     crowd = np.zeros(count, dtype=bool) if crowd is None else _array(crowd).reshape(-1).astype(bool)
     if len(labels) != count or len(crowd) != count or (scores is not None and len(scores) != count):
         raise ValueError("draw_detections: boxes, labels, scores and crowd differ in length")
-    canvas = np.array(image, dtype=np.uint8)
-    if masks is not None:
-        for mask, label in zip(_array(masks).astype(bool), labels, strict=True):
-            blended = (1 - _MASK_STRENGTH) * canvas[mask] + _MASK_STRENGTH * np.array(class_color(int(label)))
-            canvas[mask] = blended.astype(np.uint8)  # (pixels, 3)
-    canvas = np.ascontiguousarray(canvas.repeat(scale, axis=0).repeat(scale, axis=1))
+    masks = None if masks is None else _array(masks).astype(bool)
+    if masks is not None and masks.shape != (count, *image.shape[:2]):
+        raise ValueError(f"draw_detections: {count} masks of {image.shape[:2]} are wanted, not {masks.shape}")
+    canvas = np.array(image, dtype=np.uint8).repeat(scale, axis=0).repeat(scale, axis=1)
+    canvas = np.ascontiguousarray(canvas)
     height, width = canvas.shape[:2]
     if min(height, width) == 0:
         return canvas
@@ -61,6 +60,9 @@ def draw_detections(
     order = [i for i in worst_first.tolist() if np.isfinite(boxes[i]).all()]
     boxes = np.stack([boxes[:, 0::2].clip(0, width), boxes[:, 1::2].clip(0, height)], axis=2).reshape(-1, 4)
     line = max(1, round((height + width) / 500))
+    if masks is not None:
+        for i in order:
+            _mask(canvas, masks[i].repeat(scale, axis=0).repeat(scale, axis=1), class_color(int(labels[i])), line)
     for i in order:
         _rectangle(canvas, boxes[i], class_color(int(labels[i])), line, bool(crowd[i]))
     picture = Image.fromarray(canvas)
@@ -82,6 +84,14 @@ def draw_detections(
         middle = (left + line + 2, (top + bottom) / 2)
         pen.text(middle, text, fill=text_color(color), font=font(size), anchor="lm")
     return np.array(picture)
+
+
+def _mask(canvas: np.ndarray, mask: np.ndarray, color: Color, line: int) -> None:
+    """A veil over the object's pixels, and a rim so that neighbours of one class stay apart."""
+    blended = (1 - _MASK_STRENGTH) * canvas[mask] + _MASK_STRENGTH * np.array(color)
+    canvas[mask] = blended.astype(np.uint8)  # (pixels, 3)
+    contours, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)  # holes too
+    cv2.drawContours(canvas, contours, -1, color, line)
 
 
 def _rectangle(canvas: np.ndarray, box: np.ndarray, color: Color, line: int, broken: bool) -> None:
