@@ -44,8 +44,8 @@ check: setup ## style, types and floors
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
-bench: setup ## operations, training steps and the input pipeline beside torchvision's, the loader's memory: ten minutes
-	@set -e; for name in ops faster_rcnn_step classifier_step loader_memory shards; do \
+bench: setup ## operations, training steps, the input pipeline and the region line, beside torchvision's where it has them: half an hour
+	@set -e; for name in ops faster_rcnn_step classifier_step loader_memory shards sliding_windows svd region_memory lineage_times; do \
 	  echo "== benchmarks/$$name.py"; OMP_WAIT_POLICY=passive $(PYTHON) benchmarks/$$name.py; done
 
 bench-bccd: setup ## AP on real blood cells beside torchvision's, two seeds each: an hour

@@ -152,3 +152,16 @@ def test_what_the_anchors_cover_is_said(tool, tmp_path):
 
 def _equal(a, b) -> bool:
     return a.shape == b.shape and bool((a == b).all())
+
+
+def test_sliding_windows_train_and_the_demo_finds_what_the_evaluation_did(tool, fast, tmp_path):
+    run = tmp_path / "run"
+    words = (*RUN, "task=sliding_window", "task.short=64", "task.long=96", "task.window=48", "task.scales=[1.0,1.5]")
+    done = tool("train", *words, *fast.tree.arguments, "task.score_threshold=0.01", f"output={run}")
+    assert done.code == 0, done.err
+    out = tmp_path / "out"
+    picture = fast.tree.root / "val2017/11.png"
+    demo = tool("demo", f"checkpoint={run}/checkpoints/best.pt", f"source={picture}", f"output={out}")
+    assert demo.code == 0, demo.err
+    evaluated = by_image(run / "eval/predictions.json")
+    assert by_demo(out / "11.json", fast.tree.val["categories"]) == evaluated[11]
