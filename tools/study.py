@@ -33,7 +33,7 @@ def study(config: Any, passed: list[str]) -> None:
         print(f"[{position}/{len(missing)}] {member.name}, seed {member.seed}", flush=True)
         run(member)
 
-    table, faster = with_speedups(rows(found, columns), speedup)
+    table, faster = with_speedups(rows(found, columns), speedup, plain.get("reference"))
     columns = [*columns, *faster]
     text = markdown(table, columns)
     folder.mkdir(parents=True, exist_ok=True)

@@ -38,7 +38,7 @@ def train(config: Any) -> None:
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
     from visionkit.engine.precision import make_deterministic, seed_everything
-    from visionkit.phases import build_phases, trainable_parameters
+    from visionkit.phases import build_phases, never_trained, trainable_parameters
     from visionkit.pictures import training_samples, write_image
     from visionkit.predictor import load
     from visionkit.run_folder import log_lines, new_run_folder, write_summary
@@ -77,7 +77,8 @@ def train(config: Any) -> None:
     samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    for line in (*taken, *describe(model, frozen), *anchor_report(model, data.train), sentence):
+    warnings = (*anchor_report(model, data.train), *never_trained(phases, model))
+    for line in (*taken, *describe(model, frozen), *warnings, sentence):
         say(line)
     say(f"writing to {folder}")
     if distributed.is_main():

@@ -9,7 +9,9 @@ from torch import nn
 
 from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
+from visionkit.models.cascade import CascadeDetector
 from visionkit.models.compress import linear_layers, low_rank
+from visionkit.models.encode import Pool
 from visionkit.models.region_detector import RegionDetector
 from visionkit.predictor import Predictor, load
 
@@ -28,10 +30,14 @@ def compress(path: str | Path, ranks: Sequence[int] | None, output: Path) -> lis
     """
     predictor = load(path)
     model = predictor.model
-    if not isinstance(model, RegionDetector) or "ranks" not in predictor.config["task"]:
+    if not isinstance(model, RegionDetector) or not isinstance(model.encode, Pool):
         raise ConfigError(f"{path} is not a checkpoint of Fast or Faster R-CNN, whose regions share those layers.")
-    if predictor.config["task"]["ranks"] is not None:
-        raise ConfigError(f"{path} is compressed already, with ranks {predictor.config['task']['ranks']}.")
+    if isinstance(model, CascadeDetector):
+        raise ConfigError(f"{path} is a cascade, whose stages have layers of their own: these are not compressed.")
+    if (known := predictor.config["task"].get("ranks")) is not None:
+        raise ConfigError(f"{path} is compressed already, with ranks {known}.")
+    if output.resolve() == Path(path).resolve():
+        raise ConfigError(f"output={output} is the checkpoint itself, which stays as it is: choose another name.")
     names = linear_layers(model.backbone)
     layers: list[Any] = [model.backbone.get_submodule(name) for name in names]
     if ranks is None:
@@ -43,6 +49,7 @@ def compress(path: str | Path, ranks: Sequence[int] | None, output: Path) -> lis
         for name, weight, rank in zip(names, before, ranks, strict=True)
     ]
     _save(predictor, list(ranks), path, output)
+    load(output)  # what was written can be read
     return told
 
 

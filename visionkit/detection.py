@@ -22,7 +22,7 @@ from visionkit.evaluation.report import write_metrics
 from visionkit.evaluation.truth import TruthTable
 from visionkit.models.region_detector import RegionDetector
 from visionkit.pictures import SHOWN, detections_beside_truth, training_curves
-from visionkit.structures import Batch
+from visionkit.structures import Batch, Detections
 
 
 @dataclass
@@ -69,7 +69,12 @@ class DetectionEvaluator:
         return [*plain, *masks, *voc, *(["val_loss"] if self.val_loss else [])]
 
     def __call__(self, model: RegionDetector, folder: Path | None = None) -> Report | None:
-        """The report on rank 0, None elsewhere. With `folder`, writes `metrics.json` and `predictions.json` there."""
+        """The report on rank 0, None elsewhere. With `folder`, writes `metrics.json` and `predictions.json` there.
+
+        Raises ConfigError where masks are to be measured and the model makes none.
+        """
+        if "segm" in self.iou_types and not getattr(model, "wants_masks", False):
+            raise ConfigError("masks are to be measured (iou_type=segm), and this model finds boxes alone.")
         mine = list(self._images(model))
         everyone = gather_objects(mine)
         if everyone is None:
@@ -102,8 +107,16 @@ class DetectionEvaluator:
         rows = report.per_class
         plot_class_ap([row.name for row in rows], [row.scores.get("AP") for row in rows], plots / "ap.png")
         positions = list(range(min(SHOWN, len(self.index))))
-        found = [predictor.predict(self.index.path(i)) for i in positions]
+        found = self._detected(predictor.model, positions)
         detections_beside_truth(self.index, positions, found, folder / "samples" / "detections.jpg")
+
+    def _detected(self, model: RegionDetector, positions: list[int]) -> list[Detections]:
+        """As `predict` gives them, bit for bit, but with the split's own proposals where the model takes such."""
+        device = next(model.parameters()).device
+        found: dict[int, Detections] = {}
+        for (i,), batch, originals in test_batches(self.index.select(positions), model.resize, 1):
+            found[i] = model.detect(batch.to(device), originals)[0].to("cpu")
+        return [found[i] for i in range(len(positions))]
 
     def _images(self, model: RegionDetector) -> Iterator[tuple[int, list[dict[str, Any]], float]]:
         """(position, detections in COCO's results format, loss) of this process's share of the images."""

@@ -17,11 +17,14 @@ from visionkit.engine.phases import FitPhase, Phase
 from visionkit.errors import ConfigError
 from visionkit.heads.fitted import FittedHead
 from visionkit.heads.svm_box import SVMBoxHead, SVMScores
+from visionkit.models.own_trunk import OwnTrunkRPN
+from visionkit.rcnn import check_fit
 
 KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit", "evaluate")
 FITS = "visionkit.fitted."  # where heads are fitted
 REGION_FITS = "visionkit.rcnn."  # where SVMs and box regressors of regions are
 WHOLE = "backbone"  # `freeze: backbone`: all of it
+JOIN = "visionkit.alternating.share_trunk"
 TRUNK = "trunk"  # `freeze: trunk`: all that leads to the maps that regions are cut from
 
 
@@ -46,6 +49,7 @@ def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[P
             f"phases.{list(settings)[-1]}: the last phase makes the result, so it cannot have evaluate: false."
         )
     _check_fits(settings, model)
+    _check_own_trunk(settings, model)
     trained = {name: phase for name, phase in settings.items() if "fit" not in phase}
     counts = _steps(trained, steps)
     rate, sentence = _rate(config)
@@ -53,6 +57,8 @@ def build_phases(config: Any, model: Any, data: Any, steps: int) -> tuple[list[P
     for name, phase in settings.items():
         if "fit" in phase:
             fit = instantiate(getattr(config.phases, name).fit)
+            if phase["fit"]["_target_"].startswith(REGION_FITS):
+                check_fit(fit, model, data)
             phases.append(FitPhase(name, partial(_fitted, fit, data), phase.get("evaluate", True)))
         else:
             phases.append(_trained(name, phase, counts[name], rate, config, model))
@@ -126,6 +132,28 @@ def _check_fits(settings: Mapping[str, Any], model: Any) -> None:
     _check_region_fits(settings, getattr(model, "head", None))
 
 
+def _check_own_trunk(settings: Mapping[str, Any], model: Any) -> None:
+    """An RPN with a trunk of its own has to be joined to the detector's one day."""
+    joins = [phase["fit"]["_target_"] for phase in settings.values() if "fit" in phase]
+    if isinstance(getattr(model, "propose", None), OwnTrunkRPN) and JOIN not in joins:
+        raise ConfigError("task.alternating=true begins with two trunks, which phases=four_step joins: choose it.")
+
+
+def never_trained(phases: Sequence[Phase | FitPhase], model: nn.Module) -> list[str]:
+    """A sentence where no phase trains some part that nothing freezes; none for a run of one phase or of fits."""
+    trained = [p.trainable for p in phases if isinstance(p, Phase) and isinstance(p.trainable, _Chosen)]
+    left = [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        and not any(name in one.chosen for one in trained)
+        and not all(name in one.frozen for one in trained)
+    ]
+    if len(trained) < 2 or not left:
+        return []
+    return [f"warning: no phase trains {len(left)} tensors, such as {left[0]}: they stay as they began"]
+
+
 def _check_region_fits(settings: Mapping[str, Any], head: Any) -> None:
     """R-CNN's head needs its SVMs, on vectors that change no more."""
     targets = {name: phase["fit"]["_target_"] for name, phase in settings.items() if "fit" in phase}
@@ -171,6 +199,10 @@ def _rate(config: Any) -> tuple[float, str]:
 
 def _trained(name: str, phase: Mapping[str, Any], steps: int, rate: float, config: Any, model: Any) -> Phase:
     optim = config.optim
+    multipliers = depth_multipliers(model, model.backbone, optim.depth_factor) | dict(optim.lr_multipliers)
+    if isinstance(getattr(model, "propose", None), OwnTrunkRPN):  # its trunk is a copy of the backbone's
+        own = {key: value for key, value in multipliers.items() if key.startswith("encode.backbone")}
+        multipliers |= {key.replace("encode.backbone", "propose.trunk", 1): value for key, value in own.items()}
     lr = rate * (phase.get("lr") or 1.0)
     groups = partial(
         parameter_groups,
@@ -178,7 +210,7 @@ def _trained(name: str, phase: Mapping[str, Any], steps: int, rate: float, confi
         weight_decay=optim.weight_decay,
         norm_decay=optim.norm_decay,
         bias_decay=optim.bias_decay,
-        lr_multipliers=depth_multipliers(model, model.backbone, optim.depth_factor) | dict(optim.lr_multipliers),
+        lr_multipliers=_of_parameters(multipliers, model),
     )
     optimizer = instantiate(optim.optimizer)
     return Phase(
@@ -191,6 +223,16 @@ def _trained(name: str, phase: Mapping[str, Any], steps: int, rate: float, confi
         losses=phase.get("losses"),
         evaluate=phase.get("evaluate", True),
     )
+
+
+def _of_parameters(multipliers: dict[str, float], model: nn.Module) -> dict[str, float]:
+    """Those that some parameter has: an own trunk has no tail."""
+    names = [name for name, _ in model.named_parameters()]
+    return {
+        key: value
+        for key, value in multipliers.items()
+        if not key.startswith("propose.trunk") or any(has_prefix(name, key) for name in names)
+    }
 
 
 def _trainable(name: str, phase: Mapping[str, Any], model: Any) -> Callable[[str, nn.Parameter], bool]:
@@ -209,7 +251,17 @@ def _trainable(name: str, phase: Mapping[str, Any], model: Any) -> Callable[[str
     }
     if not chosen:
         raise ConfigError(f"phases.{name} freezes everything, so nothing is left to train.")
-    return lambda key, _: key in chosen
+    return _Chosen(chosen, {key for key, parameter in parameters.items() if id(parameter) in frozen})
+
+
+class _Chosen:
+    """Whether a phase trains a parameter; `frozen` are those that it keeps because it was told to."""
+
+    def __init__(self, chosen: set[str], frozen: set[str]) -> None:
+        self.chosen, self.frozen = chosen, frozen
+
+    def __call__(self, name: str, parameter: nn.Parameter) -> bool:
+        return name in self.chosen
 
 
 def _frozen(name: str, upto: str | None, backbone: Backbone) -> set[int]:

@@ -109,6 +109,8 @@ def network_proposals(path: str | os.PathLike[str], index: DetectionIndex, devic
         raise ConfigError(f"{path} has no region proposal network; train one with task=faster_rcnn.")
     proposed, seconds = [], 0.0
     with Progress("rpn, proposals", len(index), "pictures") as progress, torch.inference_mode():
+        if len(index):
+            _proposed(model, read_image(index.path(0)), device)  # the first call of a network takes longer
         for i in range(len(index)):
             image = read_image(index.path(i))
             start = time.perf_counter()

@@ -15,6 +15,7 @@ from visionkit.data.progress import Progress
 from visionkit.data.sources import DetectionData
 from visionkit.engine.distributed import barrier, is_main
 from visionkit.errors import ConfigError, DataError
+from visionkit.feature_store import gigabytes
 from visionkit.heads.class_svms import ABSENT
 from visionkit.heads.svm_box import SVMBoxHead, SVMScores
 from visionkit.models.given import Given
@@ -143,6 +144,30 @@ def fit_box_regressors(
     head.ridge.set(torch.from_numpy(planes), torch.from_numpy(bias))
     _dismiss(store, keep)
     return found
+
+
+def check_fit(fit: Any, model: Any, data: Any) -> None:
+    """What one of the two fits (a `functools.partial` of it) would refuse only after hours of training; asked before.
+
+    Raises ConfigError and DataError as the fit does, but for the disk and the features themselves.
+    """
+    given = fit.keywords
+    if given.get("dtype", "float16") not in ("float16", "float32"):
+        raise ConfigError(f"dtype={given['dtype']}: features are kept as float16 or float32.")
+    if fit.func is fit_svms:
+        _above(given.get("C", 1e-3), "C")
+        _above(given.get("positive_weight", 2.0), "positive_weight")
+        _share(given.get("low", 0.3), "low")
+        _whole(given.get("passes", 1), "passes")
+        _require_sklearn()
+    else:
+        _above(given.get("weight", 1000.0), "weight")
+    regions = _regions(model, data, given.get("pair_overlap", 0.6))
+    assert regions.index.proposals is not None
+    taken = int(np.minimum(np.diff(regions.index.proposals.offsets), model.propose.top).sum()) + regions.index.objects
+    size = taken * model.backbone.out_channels * np.dtype(given.get("dtype", "float16")).itemsize
+    if fit.func is fit_svms:
+        say(f"after fine-tuning, the features of {taken:,} regions will take some {gigabytes(size)} of the disk.")
 
 
 def _head(model: Any, kind: type, what: str) -> Any:

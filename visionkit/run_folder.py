@@ -49,7 +49,7 @@ def new_run_folder(config: Any, rank: int = 0, world: int = 1, *, starts_over: b
 
 
 def write_summary(
-    folder: Path, model: Any, trainable: int, seconds: float, more: Mapping[str, float] = MappingProxyType({})
+    folder: Path, model: Any, trainable: int, seconds: float, more: Mapping[str, float | None] = MappingProxyType({})
 ) -> None:
     """`summary.json`: what a table that compares runs needs beside their metrics.
 
@@ -62,7 +62,7 @@ def write_summary(
     tensors = head.state_dict().values() if trainable == 0 and head is not None else ()
     fitted = trainable + sum(value.numel() for value in tensors)
     parameters = sum(parameter.numel() for parameter in model.parameters())
-    content: dict[str, float] = {"parameters": parameters, "trainable_parameters": fitted}
+    content: dict[str, float | None] = {"parameters": parameters, "trainable_parameters": fitted}
     content |= {"train_seconds": round(seconds, 2), **more}
     (folder / SUMMARY).write_text(json.dumps(content, indent=1) + "\n")
 

@@ -29,8 +29,12 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     state = checkpoint.load(Path(path))
     known, same = _names(path), _names(path) == tuple(names)
     theirs, ours = checkpoint.weights_of(state), model.state_dict()
+    theirs = _renamed(theirs, ours)
+    # What says that something has been done to a model (its SVMs fitted, its trunks joined) is not true of a new run.
+    flags = [key for key, value in ours.items() if value.dtype == torch.bool]
     reset = [key for key in ours if not same and any(has_prefix(key, layer) for layer in model.class_layers)]
-    fitting = [key for key in ours if key in theirs and key not in reset and theirs[key].shape == ours[key].shape]
+    same_shape = {key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape}
+    fitting = [key for key in ours if key in same_shape and key not in (*reset, *flags)]
     # The mean and std of the pixels fit any model, and the biases of a head any with as many classes.
     learnt = {key for key, _ in model.named_parameters() if not any(has_prefix(key, k) for k in model.class_layers)}
     if not fitting or (learnt and not learnt.intersection(fitting)):
@@ -41,7 +45,7 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     with torch.no_grad():
         for key in fitting:
             ours[key].copy_(theirs[key])
-    left = [key for key in ours if key not in fitting and key not in reset]
+    left = [key for key in ours if key not in fitting and key not in (*reset, *flags)]
     lines = [f"{path}: {len(fitting)} of {len(ours)} tensors taken over"]
     if not same:
         lines.append(
@@ -51,6 +55,16 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     if left:
         lines.append(f"warning: {len(left)} tensors are not in {path} or have another shape, such as {left[0]}")
     return lines
+
+
+def _renamed(theirs: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """The checkpoint's tensors, an RPN's under the names that it has here: one with a trunk of its own lies deeper."""
+    deep, flat = "propose.rpn.", "propose."
+    if any(key.startswith(deep) for key in ours) and not any(key.startswith(deep) for key in theirs):
+        return {key.replace("propose.head.", f"{deep}head."): value for key, value in theirs.items()}
+    if any(key.startswith(deep) for key in theirs) and not any(key.startswith(deep) for key in ours):
+        return {key.replace(deep, flat): value for key, value in theirs.items()}
+    return theirs
 
 
 def _names(path: str | Path) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from visionkit.command_line import key_of, settings_of
 from visionkit.errors import ConfigError, VisionKitError
 from visionkit.run_folder import SUMMARY
 
-KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve", "speedup", "panels")
+KEYS = ("name", "base", "runs", "seeds", "columns", "plot", "curve", "speedup", "reference", "panels")
 TRAIN_LOSS = "train_loss"  # a column that every study may have: see `Member.numbers`
 LAST = 0.1  # the share of the steps that it is the mean of
 OVERRIDES = "overrides.txt"
@@ -41,7 +41,7 @@ class Member:
 
     @property
     def finished(self) -> bool:
-        return self.metrics.exists()
+        return self.metrics.exists() and (self.folder / SUMMARY).exists()
 
     def numbers(self) -> dict[str, Any]:
         """The run's eval/metrics.json and summary.json, and `train_loss`: the mean recorded loss of the last tenth of
@@ -191,15 +191,21 @@ def chosen(study: Mapping[str, Any], key: str, columns: Sequence[str]) -> list[s
     return names
 
 
-def with_speedups(table: Sequence[Row], columns: Sequence[str]) -> tuple[list[Row], list[str]]:
-    """The rows with, for each of the columns, how many times less it is than in the first row, as the lecture's table
-    has it; and the names of the new columns."""
+def with_speedups(
+    table: Sequence[Row], columns: Sequence[str], reference: str | None = None
+) -> tuple[list[Row], list[str]]:
+    """The rows with, for each of the columns, how many times less it is than in the row `reference` (None: the first),
+    as the lecture's table has it; and the names of the new columns. ConfigError when there is no such run."""
+    rows_by_name = {row.name: row for row in table}
+    reference = table[0].name if reference is None else reference
+    if reference not in rows_by_name:
+        raise ConfigError(f"a study's `reference` is one of its runs, {', '.join(rows_by_name)}, not {reference}.")
     names = [f"{column}, times faster" for column in columns]
     found = []
     for row in table:
         cells = dict(row.cells)
         for column, name in zip(columns, names, strict=True):
-            first, own = table[0].cells[column][0], row.cells[column][0]
+            first, own = rows_by_name[reference].cells[column][0], row.cells[column][0]
             cells[name] = (first / own if first is not None and own else None, None)
         found.append(Row(row.name, row.seeds, cells))
     return found, names

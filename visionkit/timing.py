@@ -14,9 +14,10 @@ IMAGES = 20  # looked at, at most
 SECONDS = 60.0  # after which no further one is begun
 
 
-def test_seconds(model: Any, index: DetectionIndex) -> dict[str, float]:
+def test_seconds(model: Any, index: DetectionIndex) -> dict[str, float | None]:
     """`test_seconds`: the median over the first pictures of one `detect`, reading not counted; one goes before to warm
-    up. `proposal_seconds`: of finding the given regions of a picture, where the model takes such (0 else).
+    up. `proposal_seconds`: of finding the given regions of a picture, where the model takes such (0 else, None
+    where nobody has measured it).
 
     Nothing for other models than detectors of regions, or an empty set.
     """
@@ -37,8 +38,8 @@ def test_seconds(model: Any, index: DetectionIndex) -> dict[str, float]:
         found.append(time.perf_counter() - start)
         if time.perf_counter() - begun > SECONDS:
             break
-    known = None if index.proposals is None else index.proposals.seconds_an_image()
-    return {"test_seconds": statistics.median(found), "proposal_seconds": known or 0.0}
+    known = 0.0 if index.proposals is None else index.proposals.seconds_an_image()
+    return {"test_seconds": statistics.median(found), "proposal_seconds": known}
 
 
 test_seconds.__test__ = False  # type: ignore[attr-defined]  # the name is not a test's

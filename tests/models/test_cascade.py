@@ -84,3 +84,9 @@ def test_what_it_refuses():
         faster_rcnn(basic_resnet(), 3, **SMALL, cascade=(0.5, 0.6), class_agnostic=True)
     with pytest.raises(ConfigError, match="cascade"):
         tiny(cascade=(0.5,))
+
+
+def test_nothing_is_saved_twice():
+    keys = list(tiny().state_dict())
+    assert not any(key.startswith(("pool.", "first.")) for key in keys)
+    assert any(key.startswith("later_heads.1.") for key in keys) and any(key.startswith("head.") for key in keys)

@@ -258,9 +258,9 @@ def test_phases_that_do_not_go_with_the_head(task, phases, sentence):
         build_phases(configuration(phases), tiny(task), SimpleNamespace(), 100)
 
 
-def test_the_phases_of_rcnn():
+def test_the_phases_of_rcnn(data):
     train = {"share": 1.0}
-    phases, _ = build_phases(configuration({"train": train, "svms": SVMS, "boxes": BOXES}), tiny(), None, 100)
+    phases, _ = build_phases(configuration({"train": train, "svms": SVMS, "boxes": BOXES}), tiny(), data, 100)
     assert [phase.name for phase in phases] == ["train", "svms", "boxes"]
 
 

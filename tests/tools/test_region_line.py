@@ -165,3 +165,69 @@ def test_sliding_windows_train_and_the_demo_finds_what_the_evaluation_did(tool, 
     assert demo.code == 0, demo.err
     evaluated = by_image(run / "eval/predictions.json")
     assert by_demo(out / "11.json", fast.tree.val["categories"]) == evaluated[11]
+
+
+def test_other_people_s_proposals_train_measure_and_draw(tool, fast, tmp_path, _stored_apart):
+    files = sorted(_stored_apart.glob("selective_search-*.npz"))
+    words = [word for word in FAST if "mode" not in word]
+    run = tmp_path / "run"
+    done = tool(
+        "train",
+        *words,
+        *fast.tree.arguments,
+        "task.proposals=null",
+        f"proposals=[{files[0]},{files[1]}]",
+        f"output={run}",
+    )
+    assert done.code == 0, done.err
+    assert (run / "samples/detections.jpg").exists() and (run / "summary.json").exists()
+    demo = tool("demo", f"checkpoint={run}/checkpoints/best.pt", f"source={fast.tree.root}/val2017/11.png")
+    demo.sentence(2, "no search")
+
+
+def test_what_is_measured_and_searched_is_checked_first(tool, fast, tmp_path):
+    out = f"output={tmp_path}/run"
+    tool("train", *FAST, *fast.tree.arguments, "task.proposals.top=2.5", out).sentence(2, "top")
+    tool("train", *FASTER, *fast.tree.arguments, "task.alternating=true", out).sentence(2, "four_step")
+    tool("train", *FASTER, *fast.tree.arguments, "task.cascade=[0.7,0.5]", out).sentence(2, "rising")
+
+
+def test_a_model_without_masks_is_not_measured_on_masks():
+    from visionkit.data.index import IndexBuilder
+    from visionkit.detection import DetectionEvaluator
+    from visionkit.errors import ConfigError
+
+    builder = IndexBuilder(["disc"], "small.json")
+    builder.add_image("a.png", 1, (64, 64))
+    builder.add_object((1, 2, 30, 40), 0, segmentation=[[1.0, 2.0, 30.0, 2.0, 30.0, 40.0]])
+    evaluator = DetectionEvaluator(builder.build(), iou_types=("bbox", "segm"))
+    with pytest.raises(ConfigError, match="boxes alone"):
+        evaluator(SimpleNamespace(wants_masks=False))
+
+
+def test_a_part_that_no_phase_trains_is_said(tool, fast, tmp_path):
+    words = (*FASTER, *fast.tree.arguments, "phases=stage_wise", f"output={tmp_path}/run")
+    done = tool("train", *words)
+    assert done.code == 0 and "no phase trains 6 tensors, such as propose.head.conv.weight" in done.out
+
+
+def test_a_new_run_from_a_joined_one_begins_apart(tool, tmp_path):
+    from visionkit.backbones.vgg import vgg11_bn_narrow
+    from visionkit.models.build import faster_rcnn
+    from visionkit.start_from import start_from
+
+    tree, run = CocoTree(tmp_path / "coco"), tmp_path / "run"
+    four = (*FASTER, *tree.arguments, "task.alternating=true", "phases=four_step")
+    assert tool("train", *four, "trainer.max_steps=5", f"output={run}").code == 0
+    file = run / "checkpoints/last.pt"
+    state = checkpoint.load(file)
+    assert bool(state["model"]["propose.shared"])
+    settings = {"anchor_sizes": [[16, 32, 64]], "short": 64, "long": 96}
+    names = tuple(state["meta"]["names"])
+    apart = faster_rcnn(vgg11_bn_narrow(), 3, **settings, alternating=True)
+    start_from(file, apart, names)
+    assert not bool(apart.propose.shared)
+    plain = faster_rcnn(vgg11_bn_narrow(), 3, **settings)
+    start_from(file, plain, names)
+    for model, name in ((apart, "propose.rpn.head.conv.weight"), (plain, "propose.head.conv.weight")):
+        assert _equal(model.state_dict()[name], state["model"]["propose.rpn.head.conv.weight"])

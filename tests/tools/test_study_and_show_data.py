@@ -39,6 +39,7 @@ def finished(folder, loss, **changes):
     """A run's folder as training leaves it, as far as a study looks."""
     (folder / "eval").mkdir(parents=True)
     (folder / "eval/metrics.json").write_text(json.dumps({"AP": 0.5, "val_loss": loss} | changes))
+    (folder / "summary.json").write_text("{}")
 
 
 def test_runs_what_is_missing_and_keeps_what_is_finished(tool, study, tmp_path):
@@ -114,7 +115,10 @@ def test_only_the_table(tool, study, tmp_path):
     assert (
         outcome.code == 0 and "| low | 1 | n/a | 1.000 |" in outcome.out and "| high | 0 | n/a | n/a |" in outcome.out
     )
-    assert files_below(tmp_path / "study") == ["low/seed3/eval/metrics.json", "plot.png", "table.json", "table.md"]
+    assert files_below(tmp_path / "study") == [
+        *("low/seed3/eval/metrics.json", "low/seed3/summary.json"),
+        *("plot.png", "table.json", "table.md"),
+    ]
 
 
 def test_mean_and_spread(tmp_path):

@@ -30,6 +30,10 @@ class Average:
         self.weights = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
         self.updates = 0
 
+    def take_over(self) -> None:
+        """The average becomes the model's weights."""
+        self._set(self.weights)
+
     @torch.no_grad()
     def update(self) -> None:
         """Takes in the weights after an optimizer step."""

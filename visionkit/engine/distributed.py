@@ -3,6 +3,7 @@
 import inspect
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 import torch
@@ -14,6 +15,7 @@ from visionkit.engine.precision import pick_device
 from visionkit.errors import VisionKitError
 
 T = TypeVar("T")
+PATIENCE = timedelta(days=7)
 
 
 def start(device: str) -> torch.device:
@@ -27,7 +29,9 @@ def start(device: str) -> torch.device:
         torch.cuda.set_device(chosen)
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         # gloo beside nccl: small agreements among processes (stop? save?) then need no GPU synchronisation.
-        dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl")
+        # Rank 0 alone searches proposals and fits SVMs, for hours on a large set, while the others wait. A process that
+        # has ended is noticed by its closed connection, not by the clock.
+        dist.init_process_group("gloo" if chosen.type == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
     return chosen
 
 

@@ -105,6 +105,8 @@ class Run:
     def fit_once(self, phase: FitPhase) -> None:
         self._stop_if_asked()
         seed_everything(mix(self.settings.seed, self.cursor.phase))
+        if self.average is not None:
+            self.average.take_over()  # what is fitted is fitted to the weights that count
         values = broadcast_object(phase.fit(self.model))
         if self.average is not None:
             self.average.restart()

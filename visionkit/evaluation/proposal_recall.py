@@ -64,7 +64,9 @@ def coverage(
         smallest: objects count whose area (of the mask, where the data set says so) exceeds `smallest` squared, pixels.
     """
     counted = np.flatnonzero(~truth.ignored & (truth.areas > smallest**2))
-    of_image = [counted[truth.image_index[counted] == i] for i in range(len(truth.image_ids))]
+    order = np.argsort(truth.image_index[counted], kind="stable")
+    edges = np.searchsorted(truth.image_index[counted][order], np.arange(1, len(truth.image_ids)))
+    of_image = np.split(counted[order], edges) if len(truth.image_ids) else []
     running: list[np.ndarray] = []  # of each image (G_i, P_i + 1): the best of the first 0, 1, 2 ... proposals
     numbers = np.zeros(len(of_image), np.int64)
     for i, objects in enumerate(of_image):

@@ -48,11 +48,20 @@ class CascadeDetector(RegionDetector):
             raise ConfigError("task.cascade gives each stage a tail of its own: choose a pyramid (backbone=..._fpn).")
         if any(head.bbox_pred.out_features != 4 for head in heads):
             raise ConfigError("task.cascade refines one box per region: set task.class_agnostic=true.")
-        self.pool, self.samplers, self.first = encode, tuple(samplers), heads[0]
+        self.samplers = tuple(samplers)
         self.later_heads = nn.ModuleList(heads[1:])
         self.later_tails = nn.ModuleList(copy.deepcopy(tail) for _ in heads[1:])
 
     class_layers = ("head", "mask.mask_fcn_logits", "later_heads")
+
+    # Names for what the base class holds as `encode` and `head`; modules of their own would be saved twice.
+    @property
+    def pool(self) -> Pool:
+        return self.encode  # type: ignore[return-value]
+
+    @property
+    def first(self) -> BoxHead:
+        return self.head  # type: ignore[return-value]
 
     @property
     def loss_names(self) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The ranges of a model's settings: a mistyped one is named when the model is built, not in the middle of a run."""
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +30,8 @@ def _lists(value: Any) -> bool:
 
 
 def _ious(value: Any) -> bool:
-    return isinstance(value, list | tuple) and len(value) > 1 and all(_number(iou, 0.0, 1.0) for iou in value)
+    known = isinstance(value, list | tuple) and len(value) > 1 and all(_number(iou, 0.0, 1.0) for iou in value)
+    return known and all(a <= b for a, b in itertools.pairwise(value))
 
 
 def _counts(value: Any) -> bool:
@@ -74,7 +76,7 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "alternating": _FLAG,
     "box_regression": ("smooth_l1 or giou", lambda value: value in ("smooth_l1", "giou")),
     "suppression": ("nms or soft", lambda value: value in ("nms", "soft")),
-    "cascade": ("null or a list of two or more IoUs from 0 to 1, such as [0.5,0.6,0.7]", _ious),
+    "cascade": ("null or a rising list of two or more IoUs from 0 to 1, such as [0.5,0.6,0.7]", _ious),
     "ranks": ("null or a list of whole numbers, one for each fully connected layer", _counts),
     "mask_input": ("null, windows or tail", lambda value: value in ("windows", "tail")),
     "mask_window": _COUNT,

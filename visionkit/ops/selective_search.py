@@ -71,6 +71,14 @@ class SelectiveSearch:
     ) -> None:
         if mode not in MODES:
             raise ValueError(f"mode is one of {', '.join(MODES)}, not {mode!r}")
+        for name, value in (("min_size", min_size), ("seed", seed), ("top", top)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{name} is a whole number, not {value!r}")
+        for name, number in (("min_side", min_side), ("sigma", sigma)):
+            if isinstance(number, bool) or not isinstance(number, int | float):
+                raise ValueError(f"{name} is a number, not {number!r}")
+        if k is not None and (isinstance(k, str) or not isinstance(k, Sequence)):
+            raise ValueError(f"k is a list of numbers, such as [50,100], not {k!r}")
         if min_side < 0 or sigma < 0 or (min_size is not None and min_size < 1) or (top is not None and top < 1):
             raise ValueError("min_side and sigma are at least 0, min_size and top at least 1")
         if k is not None and (not k or min(k) < 0):

@@ -32,6 +32,9 @@ class WindowGrid:
         seed: int = 0,
         top: int | None = None,
     ) -> None:
+        for name, value in (("seed", seed), ("top", top)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+                raise ValueError(f"{name} is a whole number, not {value!r}")
         if not scales or not ratios or min(*scales, *ratios) <= 0:
             raise ValueError("windows need scales and ratios above 0")
         if stride <= 0:
