@@ -178,3 +178,18 @@ def test_final_training_loss_and_curves(tool, study, tmp_path):
     assert np.asarray(Image.open(out / "curves.png")).std() > 1
     outcome = tool("study", *study(**changes | {"curve": "loss_box"}), "only_table=true")
     outcome.sentence(2, "curve loss_box", "recorded")
+
+
+def test_how_many_times_faster(tool, study, tmp_path):
+    for name, seconds in (("low", 40.0), ("high", 10.0)):
+        finished(tmp_path / f"study/{name}/seed3", 1.0)
+        (tmp_path / f"study/{name}/seed3/summary.json").write_text(json.dumps({"train_seconds": seconds}))
+    own = {"columns": ["AP", "train_seconds"], "plot": "AP", "speedup": ["train_seconds"], "panels": ["train_seconds"]}
+    outcome = tool("study", *study(**own), "only_table=true")
+    assert outcome.code == 0, outcome.err
+    assert "| low | 1 | 0.500 | 40.000 | 1.000 |" in outcome.out
+    assert "| high | 1 | 0.500 | 10.000 | 4.000 |" in outcome.out
+    assert (tmp_path / "study/panels.png").exists()
+    tool("study", *study(**own, reference="mid"), "only_table=true").sentence(2, "mid", "low, high")
+    own["speedup"] = ["AP75"]
+    tool("study", *study(**own), "only_table=true").sentence(2, "speedup", "AP75")

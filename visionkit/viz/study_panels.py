@@ -25,7 +25,7 @@ def plot_panels(names: Sequence[str], columns: Mapping[str, Sequence[Cell]], pat
             if mean is not None:
                 axis.barh(y, mean - left, left=left, xerr=spread, color=curve_color(i + 1), capsize=3)
             end = left if mean is None else mean + (spread or 0.0)
-            text = "n/a" if mean is None else f"{mean:,.3g}"
+            text = "n/a" if mean is None else f"{mean:,.0f}" if abs(mean) >= 100 else f"{mean:.3g}"
             axis.annotate(text, (end, y), xytext=(4, 0), textcoords="offset points", va="center")
         if logarithmic:
             axis.set_xscale("log")
