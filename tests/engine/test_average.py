@@ -1,5 +1,6 @@
 """The running average of the weights, and stopping early: both go on exactly after an interruption."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,28 @@ def test_a_fit_is_not_averaged_away(tmp_path: Path) -> None:
     run(tmp_path, [phase(steps=3), FitPhase("fit", fit)], ema=0.99)
     state = checkpoint.load(tmp_path / "checkpoints" / "last.pt")
     assert checkpoint.weights_of(state)["head.bias"].eq(7.0).all()
+
+
+def test_a_fit_looks_at_the_average(tmp_path: Path) -> None:
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def fit(model: Any) -> None:
+        seen.append({key: value.clone() for key, value in model.state_dict().items()})
+
+    run(tmp_path / "alone", [phase(steps=3)], ema=0.9)
+    averaged = checkpoint.weights_of(checkpoint.load(tmp_path / "alone" / "checkpoints" / "last.pt"))
+    run(tmp_path / "fitted", [phase(steps=3), FitPhase("fit", fit)], ema=0.9)
+    assert same(seen[0], averaged)
+    last = checkpoint.load(tmp_path / "fitted" / "checkpoints" / "last.pt")
+    assert same(checkpoint.weights_of(last), averaged), "and the run's result is what was fitted"
+
+
+def test_a_stage_on_the_way_is_never_the_result(tmp_path: Path) -> None:
+    phases = [phase(steps=4, evaluate=False), FitPhase("fit", lambda model: None, evaluate=False), phase("last", 2)]
+    result = run(tmp_path, phases, evaluate_steps=1)
+    assert result.best["step"] > 4
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert {line["phase"] for line in lines if line["split"] == "val"} == {"last"}
 
 
 @pytest.mark.parametrize("settings", [{"ema": 0.8, "evaluate_steps": 3}, {"patience": 1, "evaluate_steps": 2}])
