@@ -3,12 +3,13 @@
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from visionkit.models.ignore import on_crowd
 from visionkit.ops.boxes import iou
 from visionkit.ops.hashing import random_keys
-from visionkit.ops.matching import match
-from visionkit.ops.sampling import sample_balanced
+from visionkit.ops.matching import Matches, match
+from visionkit.ops.sampling import Samples, sample_balanced
 from visionkit.structures import Batch, Proposals, Regions, Targets
 
 SALT = 0x5EED  # the regions' random keys must not repeat those of the anchors
@@ -52,14 +53,19 @@ class RegionSampler:
         keys = random_keys(batch.seeds + SALT, boxes.shape[1])
         chosen = sample_balanced(kind, keys, self.size, self.positive_fraction)
 
-        matched = matches.index.gather(1, chosen.index)  # (B, S)
-        labels = torch.where(chosen.positive, targets.labels.gather(1, matched), self.num_classes)  # (B, S)
-        image_index = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(matched)  # (B, S)
-        return Regions(
-            boxes.gather(1, chosen.index[..., None].expand(-1, -1, 4)).flatten(0, 1),
-            image_index.flatten(),
-            labels.flatten(),
-            targets.boxes.gather(1, matched[..., None].expand(-1, -1, 4)).flatten(0, 1),
-            matched.flatten(),
-            chosen.weights.flatten(),
-        )
+        return as_regions(boxes, matches, chosen, targets, self.num_classes)
+
+
+def as_regions(boxes: Tensor, matches: Matches, chosen: Samples, targets: Targets, num_classes: int) -> Regions:
+    """The chosen S of the candidates (B, N, 4) of each image in one list (B * S), with their matched truth."""
+    matched = matches.index.gather(1, chosen.index)  # (B, S)
+    labels = torch.where(chosen.positive, targets.labels.gather(1, matched), num_classes)  # (B, S)
+    image_index = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(matched)  # (B, S)
+    return Regions(
+        boxes.gather(1, chosen.index[..., None].expand(-1, -1, 4)).flatten(0, 1),
+        image_index.flatten(),
+        labels.flatten(),
+        targets.boxes.gather(1, matched[..., None].expand(-1, -1, 4)).flatten(0, 1),
+        matched.flatten(),
+        chosen.weights.flatten(),
+    )

@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass
 
-import torch
-
 from visionkit.models.ignore import on_crowd
+from visionkit.models.sample import as_regions
 from visionkit.ops.boxes import iou
 from visionkit.ops.hashing import random_keys
 from visionkit.ops.matching import match
@@ -46,15 +45,4 @@ class WindowSampler:
         size = max(1, min(self.positives + self.negatives, boxes.shape[1]))
         keys = random_keys(batch.seeds + SALT, boxes.shape[1])
         chosen = sample_balanced(kind, keys, size, min(1.0, (self.positives + 0.5) / size))
-
-        matched = matches.index.gather(1, chosen.index)  # (B, S)
-        labels = torch.where(chosen.positive, targets.labels.gather(1, matched), self.num_classes)  # (B, S)
-        image_index = torch.arange(len(boxes), device=boxes.device)[:, None].expand_as(matched)  # (B, S)
-        return Regions(
-            boxes.gather(1, chosen.index[..., None].expand(-1, -1, 4)).flatten(0, 1),
-            image_index.flatten(),
-            labels.flatten(),
-            targets.boxes.gather(1, matched[..., None].expand(-1, -1, 4)).flatten(0, 1),
-            matched.flatten(),
-            chosen.weights.flatten(),
-        )
+        return as_regions(boxes, matches, chosen, targets, self.num_classes)
