@@ -23,6 +23,7 @@ from visionkit.import_weights import import_weights
 from visionkit.models.import_torchvision import from_torchvision, weights_from_torchvision
 from visionkit.models.imported import with_eps
 from visionkit.ops.resize import TestResize
+from visionkit.structures import Batch
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def test_files_that_are_no_detectors(tmp_path):
         refused("cannot be imported: .*; it fits resnet18, a classifier: give it as backbone.weights",
                 str(tmp_path / "r.pth"), tmp_path, kind=kind)  # fmt: skip
     torch.save({"stem.weight": torch.ones(3), "a": torch.ones(1), "b": torch.ones(1)}, tmp_path / "x.pth")
-    refused("no Faster or Mask R-CNN of torchvision or detectron2: it has stem.weight, a and 1 more",
+    refused("no Faster or Mask R-CNN of torchvision or detectron2, and no FCN of torchvision: it has stem.weight, a and 1 more",
             str(tmp_path / "x.pth"), tmp_path)  # fmt: skip
     refused("no weights file at .*none.pth", str(tmp_path / "none.pth"), tmp_path)
 
@@ -272,3 +273,55 @@ def test_other_detectors_of_torchvision(name, sentence):
         state = detection.__dict__[name](weights=None, weights_backbone=None).state_dict()
     with pytest.raises(ConfigError, match=sentence):
         from_torchvision(state)
+
+
+@pytest.fixture(scope="module")
+def published_fcn(tmp_path_factory):
+    """torchvision's FCN with VOC's 21 classes in a file, and itself."""
+    from torchvision.models.segmentation import fcn_resnet50
+
+    torch.manual_seed(0)
+    model = fcn_resnet50(weights=None, weights_backbone=None, aux_loss=True, num_classes=21).eval()
+    path = tmp_path_factory.mktemp("published") / "fcn_resnet50_coco.pth"
+    torch.save(model.state_dict(), path)
+    return model, path
+
+
+def test_a_segmenter_predicts_what_torchvision_predicts(published_fcn, tmp_path):
+    theirs, file = published_fcn
+    lines = import_weights(str(file), str(tmp_path / "fcn.pt"))
+    assert lines[0] == "torchvision's FCN on a ResNet-50, with its auxiliary head"
+    assert lines[1].endswith("21 classes")
+    predictor = visionkit.load(tmp_path / "fcn.pt")
+    assert predictor.names[0] == "background" and predictor.names[15] == "person"
+    assert predictor.config["data"]["_target_"].endswith("voc_segmentation")
+    predictor.model.resize = TestResize(64, 96, multiple=1)
+    pixels = random_pixels(1, seed=1)[:, :, :64, :96]
+    found = predictor.predict(pixels[0].permute(1, 2, 0).contiguous().numpy())
+    with torch.inference_mode():
+        expected = theirs(predictor.model.normalize.forward(_batch(pixels)))["out"].softmax(dim=1)[0]
+    torch.testing.assert_close(found.scores, expected.max(dim=0).values, rtol=0, atol=1e-5)
+    assert float((found.labels == expected.argmax(dim=0)).float().mean()) > 0.999
+
+
+def test_other_segmenters_are_refused(published_fcn, tmp_path):
+    """DeepLab has the same body; its head has other names."""
+    from torchvision.models.segmentation import deeplabv3_resnet50
+
+    with torch.device("meta"):
+        other = deeplabv3_resnet50(weights=None, weights_backbone=None, num_classes=21)
+    state = {key: torch.zeros(value.shape, dtype=value.dtype) for key, value in other.state_dict().items()}
+    torch.save(state, tmp_path / "deeplab.pth")
+    with pytest.raises(ConfigError, match=r"cannot be imported: it is no .* no FCN of torchvision"):
+        import_weights(str(tmp_path / "deeplab.pth"), str(tmp_path / "out.pt"))
+    with pytest.raises(ConfigError, match="frozen_eps is for detectors"):
+        import_weights(str(published_fcn[1]), str(tmp_path / "out.pt"), frozen_eps=0.0)
+    with pytest.raises(ConfigError, match="VOC 21 with background"):
+        torch.save({k: v[:5] if k.startswith(("classifier.4", "aux_classifier.4")) else v
+                    for k, v in published_fcn[0].state_dict().items()}, tmp_path / "five.pth")  # fmt: skip
+        import_weights(str(tmp_path / "five.pth"), str(tmp_path / "out.pt"))
+
+
+def _batch(pixels):
+    none = torch.zeros(len(pixels), dtype=torch.int64)
+    return Batch(pixels, torch.tensor([list(pixels.shape[-2:])] * len(pixels)), none, none)

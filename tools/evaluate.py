@@ -3,6 +3,7 @@
     python tools/evaluate.py checkpoint=outputs/.../checkpoints/best.pt
     python tools/evaluate.py checkpoint=outputs/.../checkpoints/best.pt data=voc07 split=val
     python tools/evaluate.py checkpoint=outputs/.../checkpoints/best.pt views=ten_crop probabilities=true
+    python tools/evaluate.py checkpoint=outputs/.../checkpoints/best.pt views=multi_scale     (of a segmenter)
     python tools/evaluate.py task=classify backbone=resnet18 backbone.weights=imagenet data=imagenet_samples
     python tools/evaluate.py predictions=results.json truth=instances.json iou_type=bbox
 
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.config import main
+
+CLASSIFIER, SEGMENTER = "ClassificationEvaluator", "SegmentationEvaluator"
 
 
 @main("evaluate")
@@ -68,6 +71,7 @@ def evaluate_model(config: Any) -> None:
     from visionkit.engine import distributed
     from visionkit.engine.precision import make_deterministic
     from visionkit.evaluation.accuracy import ClassificationReport
+    from visionkit.evaluation.mean_iou import SegmentationReport
     from visionkit.evaluation.probabilities import PROBABILITIES, write_probabilities
     from visionkit.given_proposals import with_proposals
     from visionkit.predictor import load, published
@@ -91,10 +95,10 @@ def evaluate_model(config: Any) -> None:
     report = evaluator(predictor.model, folder)
     if report is not None:
         written = "metrics.json and predictions.json are"
-        if isinstance(report, ClassificationReport):
+        if isinstance(report, ClassificationReport | SegmentationReport):
             evaluator.draw(folder, predictor, report)
             written = "metrics.json, predictions.json, plots/ and samples/ are"
-            if report.probabilities is not None:
+            if isinstance(report, ClassificationReport) and report.probabilities is not None:
                 write_probabilities(folder / PROBABILITIES, probabilities_of(name, index, report.probabilities))
         print(report)
         print(f"{written} in {folder}")
@@ -112,13 +116,15 @@ def evaluation_of(trained: Mapping[str, Any], config: Any) -> dict[str, Any]:
     asked: dict[str, Any] = {"batch_size": config.batch_size}
     if config.iou_type is not None:
         if "iou_types" not in trained["evaluation"]:
-            raise ConfigError("iou_type is for detectors; this checkpoint is a classifier's.")
+            raise ConfigError("iou_type is for detectors; this checkpoint is of another task.")
         asked |= {"iou_types": [config.iou_type], "monitor": "AP"}
     of_classes = {"views": to_plain(config).get("views"), "probabilities": config.probabilities or None}
+    takers = {"views": (CLASSIFIER, SEGMENTER), "probabilities": (CLASSIFIER,)}
     for key, value in of_classes.items():
         if value is not None:
-            if not trained["evaluation"]["_target_"].endswith(".ClassificationEvaluator"):
-                raise ConfigError(f"{key} is for classifiers; this checkpoint is of another task.")
+            if trained["evaluation"]["_target_"].rpartition(".")[2] not in takers[key]:
+                of = "classifiers and segmenters" if len(takers[key]) > 1 else "classifiers"
+                raise ConfigError(f"{key} is for {of}; this checkpoint is of another task.")
             asked[key] = value
     return {**trained, "evaluation": {**trained["evaluation"], **asked}}
 

@@ -1,7 +1,8 @@
-"""Bring somebody else's trained detector in: torchvision's and detectron2's Faster and Mask R-CNN.
+"""Bring somebody else's trained model in: torchvision's and detectron2's Faster and Mask R-CNN, torchvision's FCN.
 
     python tools/import_weights.py file=fasterrcnn_resnet50_fpn_coco-258fb6c6.pth output=frcnn.pt
     python tools/import_weights.py file=model_final_280758.pkl kind=detectron2 output=frcnn_d2.pt
+    python tools/import_weights.py file=fcn_resnet50_coco-1167a1af.pth output=fcn.pt
     python tools/evaluate.py checkpoint=frcnn.pt data=coco
     python tools/demo.py checkpoint=frcnn.pt source=PICTURES
 

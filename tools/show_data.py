@@ -21,6 +21,8 @@ def show_data(config: Any) -> None:
 
     from visionkit.assemble import build_model, load_data, train_dataset
     from visionkit.data.collate import collate
+    from visionkit.data.index import DetectionIndex
+    from visionkit.data.labelled import LabelledIndex
     from visionkit.errors import ConfigError
     from visionkit.pictures import PICTURES, drawn_samples, write_image
     from visionkit.run_folder import usable_folder
@@ -40,7 +42,8 @@ def show_data(config: Any) -> None:
     samples = [dataset[(config.epoch, i)] for i in range(count)]
     pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]
     write_image(path, mosaic(pictures, titles=[Path(index.path(i)).name for i in range(count)]))
-    print(f"{count} of {len(index)} images, {index.objects} objects of {len(data.names)} classes: {path}")
+    objects = f"{index.objects} objects of " if isinstance(index, DetectionIndex | LabelledIndex) else ""
+    print(f"{count} of {len(index)} images, {objects}{len(data.names)} classes: {path}")
 
 
 def _check(config: Any) -> None:

@@ -34,7 +34,6 @@ def train(config: Any) -> None:
         train_loader,
     )
     from visionkit.config import to_plain
-    from visionkit.data.index import DetectionIndex
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
     from visionkit.engine.precision import make_deterministic, seed_everything
@@ -103,7 +102,7 @@ def train(config: Any) -> None:
     report = evaluator(best.model, folder / "eval")
     if report is not None:
         evaluator.draw(folder, best, report)
-        times = test_seconds(best.model, data.val) if isinstance(data.val, DetectionIndex) else {}
+        times = test_seconds(best.model, data.val)
         write_summary(folder, best.model, trainable_parameters(phases, model), result.seconds, times)
         say(report)
         say(f"trained in {minutes} min {seconds} s, evaluations included; best at step {result.best.get('step')}")

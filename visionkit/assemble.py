@@ -14,7 +14,11 @@ from visionkit.data.classification import LabelledDataset
 from visionkit.data.dataset import DetectionDataset
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledData, LabelledIndex
-from visionkit.data.loaders import TrainLoader
+from visionkit.data.loaders import Dataset, TrainLoader
+from visionkit.data.points import CountingData, PointsIndex
+from visionkit.data.points_dataset import PointsDataset
+from visionkit.data.segmentation import SegmentationData, SegmentationIndex
+from visionkit.data.segmentation_dataset import SegmentationDataset
 from visionkit.data.sources import DetectionData
 from visionkit.data.square import TrainSquare
 from visionkit.data.transforms import TrainResize
@@ -29,15 +33,19 @@ from visionkit.given_proposals import with_proposals
 from visionkit.instantiate import only_from, refusals
 from visionkit.models.box_list import BoxList
 from visionkit.models.classifier import Classifier
+from visionkit.models.counter import Counter
 from visionkit.models.localizer import Localizer
 from visionkit.models.own_trunk import OwnTrunkRPN
 from visionkit.models.region_detector import RegionDetector
+from visionkit.models.segmenter import Segmenter
 from visionkit.ops.center_crop import CenterCrop
+from visionkit.ops.keep_size import KeepSize
 from visionkit.ops.resize import TestResize
 from visionkit.ops.square_resize import SquareResize
 
-Model = RegionDetector | Classifier | Localizer | BoxList
-Data = DetectionData | LabelledData
+Model = RegionDetector | Classifier | Localizer | BoxList | Segmenter | Counter
+Data = DetectionData | LabelledData | SegmentationData | CountingData
+Index = DetectionIndex | LabelledIndex | SegmentationIndex | PointsIndex
 
 
 class Evaluator(Protocol):
@@ -79,7 +87,7 @@ def build_model(config: Any, num_classes: int, pretrained: bool = True) -> Model
     return model
 
 
-def build_evaluator(config: Any, index: DetectionIndex | LabelledIndex, workers: int) -> Evaluator:
+def build_evaluator(config: Any, index: Index, workers: int) -> Evaluator:
     """Measures on `index` as the group `evaluation` says."""
     with refusals("evaluation"):
         evaluator: Evaluator = instantiate(config.evaluation)(index=index, workers=workers)
@@ -124,23 +132,42 @@ def describe(model: Model, frozen: list[str]) -> list[str]:
     return lines
 
 
-def train_dataset(config: Any, data: Data, model: Model, split: str = "train") -> DetectionDataset | LabelledDataset:
+def train_dataset(config: Any, data: Data, model: Model, split: str = "train") -> Dataset:
     """A split with the run's augmentation, brought to size by the rule of the test; with masks where the losses need
     them."""
     augment, index = instantiate(config.augment), data.train if split == "train" else data.val
-    resize: TestResize | CenterCrop | SquareResize = model.resize
+    resize: TestResize | CenterCrop | SquareResize | KeepSize = model.resize
     with_masks = getattr(model, "wants_masks", False)
+    wanted = wanted_data(model)
     if isinstance(index, LabelledIndex) and isinstance(resize, CenterCrop):
         return LabelledDataset(index, augment, resize, config.seed)
+    if isinstance(index, SegmentationIndex) and wanted == PIXELS and isinstance(resize, TestResize | KeepSize):
+        return SegmentationDataset(index, augment, resize, config.seed)
+    if isinstance(index, PointsIndex) and wanted == POINTS and isinstance(resize, TestResize | KeepSize):
+        return PointsDataset(index, augment, resize, config.seed)
     if isinstance(index, DetectionIndex) and isinstance(resize, SquareResize):
         return DetectionDataset(index, augment, TrainSquare(resize.size), config.seed)
-    if isinstance(index, DetectionIndex) and isinstance(resize, TestResize):
+    if isinstance(index, DetectionIndex) and wanted == BOXES and isinstance(resize, TestResize):
         return DetectionDataset(index, augment, TrainResize(resize.short, resize.long), config.seed, with_masks)
-    wanted, found = ("one class for each picture", "boxes") if isinstance(resize, CenterCrop) else ("boxes", "classes")
+    found = {LabelledIndex: CLASSES, SegmentationIndex: PIXELS, PointsIndex: POINTS}.get(type(index), BOXES)
     raise ConfigError(
         f"the task learns from {wanted}, and the data set {index.source} has {found}: choose another task or data "
-        "(task=classify goes with data=folder and data=scene_objects, the detectors with data=scenes, coco or voc)."
+        "(task=classify goes with data=folder and data=scene_objects, the detectors with data=scenes, coco or voc, "
+        "task=fcn and its kin with data=scenes_semantic, camvid or image_masks, task=count with data=crowds or points)."
     )
+
+
+CLASSES, BOXES = "one class for each picture", "boxes"
+PIXELS, POINTS = "a class for every pixel", "a point for every object"
+
+
+def wanted_data(model: Model) -> str:
+    """What a model learns from, in words."""
+    if hasattr(model, "class_weights"):
+        return PIXELS
+    if isinstance(model, Counter):
+        return POINTS
+    return CLASSES if isinstance(model, Classifier) else BOXES
 
 
 def train_loader(config: Any, data: Data, model: Model, device: torch.device) -> TrainLoader:
@@ -160,8 +187,8 @@ def train_loader(config: Any, data: Data, model: Model, device: torch.device) ->
         rank=rank(),
         world=world_size(),
         accumulate=trainer.accumulate,
-        canvas=None if isinstance(resize, TestResize) else (resize.size, resize.size),
-        multiple=resize.multiple if isinstance(resize, TestResize) else 1,
+        canvas=None if isinstance(resize, TestResize | KeepSize) else (resize.size, resize.size),
+        multiple=resize.multiple if isinstance(resize, TestResize | KeepSize) else 1,
         pin_memory=device.type == "cuda",
         shuffle=trainer.shuffle,
     )

@@ -11,24 +11,33 @@ from typing import Any
 import cv2
 import numpy as np
 
+from visionkit.data.scene_voc import write_palette
+from visionkit.data.segmentation import spread_colors
 from visionkit.data.source_images import Frame
 from visionkit.errors import ConfigError, DataError
 from visionkit.evaluation.rle import encode_mask
 from visionkit.pictures import titled
 from visionkit.run_folder import usable_folder
-from visionkit.structures import Classification, Detections, Localization
+from visionkit.structures import Classification, Density, Detections, Localization, Segmentation
+from visionkit.viz.density import density_picture
 from visionkit.viz.draw import draw_detections, legible_scale
+from visionkit.viz.semantic import legend, overlay
 
 MOST_PROBABLE = 5  # classes of a picture that are written down
 
-Found = Detections | Classification | Localization
+Found = Detections | Classification | Localization | Segmentation | Density
 
 
 def records(found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
     """What was found in an image as plain values, best first; boxes x1 y1 x2 y2 in pixels, masks COCO's run lengths.
 
-    Of a classifier the most probable classes, without boxes; of a localizer the same classes, each with its box.
+    Of a classifier the most probable classes, without boxes; of a localizer the same classes, each with its box; of a
+    segmenter the classes that occur, by their share of the pixels; of a counter the count.
     """
+    if isinstance(found, Density):
+        return [{"class": names[0], "count": found.count}]
+    if isinstance(found, Segmentation):
+        return _shares(found, names)
     if isinstance(found, Detections):
         each = zip(found.labels.tolist(), found.scores.tolist(), found.boxes.tolist(), strict=True)
         written = [{"class": names[label], "score": score, "box": box} for label, score, box in each]
@@ -43,9 +52,23 @@ def records(found: Found, names: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
+def _shares(found: Segmentation, names: Sequence[str]) -> list[dict[str, Any]]:
+    counts = np.bincount(found.labels.numpy().ravel(), minlength=len(names))
+    scores = np.bincount(found.labels.numpy().ravel(), found.scores.numpy().ravel(), minlength=len(names))
+    order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]]
+    total = counts.sum()
+    return [
+        {"class": names[k], "share": float(counts[k] / total), "score": float(scores[k] / counts[k])} for k in order
+    ]
+
+
 def describe(name: str, found: Found, names: Sequence[str], threshold: float) -> str:
     """One line for the console: `street.jpg: 2 car, 1 person`, or `cat.jpg: tabby 0.83, lynx 0.10`, or with a box
     `cat.jpg: tabby 0.83 at 12 30 200 180`."""
+    if isinstance(found, Density):
+        return f"{name}: {found.count:.1f} {names[0]}"
+    if isinstance(found, Segmentation):
+        return f"{name}: " + ", ".join(f"{r['class']} {r['share']:.0%}" for r in records(found, names)[:4])
     if isinstance(found, Localization):
         best = records(found, names)[0]
         return f"{name}: {best['class']} {best['score']:.2f} at {' '.join(f'{side:.0f}' for side in best['box'])}"
@@ -60,6 +83,10 @@ def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -
     hide it."""
     if isinstance(found, Classification):
         return titled(frame.image, [f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:3]], side=192)
+    if isinstance(found, Density):
+        return density_picture(frame.image, found.density.numpy())
+    if isinstance(found, Segmentation):
+        return _painted(frame.image, found.labels.numpy(), names)
     masks = None
     if isinstance(found, Localization):  # one object, whatever its probability
         best = found.probabilities.argmax()[None]
@@ -77,6 +104,16 @@ def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -
         masks=masks,
         scale=legible_scale((frame.image.shape[0], frame.image.shape[1])),
     )
+
+
+def _painted(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """The picture with its classes as a veil of colours, and a legend of those that occur below it."""
+    colors, present = spread_colors(len(names)), np.unique(labels)
+    picture = overlay(image, labels, colors)
+    scale = legible_scale((picture.shape[0], picture.shape[1]))
+    picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
+    key = legend([names[k] for k in present], colors[present], picture.shape[1])
+    return np.concatenate([picture, key])
 
 
 def source_and_output(source: Any, output: Any) -> tuple[Path, Path]:
@@ -98,7 +135,8 @@ def source_and_output(source: Any, output: Any) -> tuple[Path, Path]:
 
 
 class PictureWriter:
-    """One JPEG and one JSON file for each picture, under the picture's own name."""
+    """One JPEG and one JSON file for each picture, under the picture's own name; of a segmenter the label map too, as a
+    PNG file with a palette."""
 
     def __init__(self, folder: Path):
         self.folder = folder
@@ -114,6 +152,8 @@ class PictureWriter:
         target = self._free(self.folder / frame.name)
         target.parent.mkdir(parents=True, exist_ok=True)
         _write_jpeg(target.with_name(target.name + ".jpg"), _drawn(frame, found, names, threshold))
+        if isinstance(found, Segmentation):
+            write_palette(target.with_name(target.name + ".png"), found.labels.numpy().astype(np.uint8))
         height, width = frame.image.shape[:2]
         content = {"source": str(frame.path), "height": height, "width": width, "detections": records(found, names)}
         target.with_name(target.name + ".json").write_text(json.dumps(content, indent=1) + "\n")

@@ -1,4 +1,4 @@
-"""Other people's detectors as checkpoints of this kit: `tools/import_weights.py` without its command line."""
+"""Other people's detectors and segmenters as checkpoints of this kit: tools/import_weights.py without its arguments."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,13 +14,17 @@ from visionkit.backbones.weights_file import find_weights, read_weights
 from visionkit.config import compose, to_plain
 from visionkit.data.class_names import read_names
 from visionkit.data.coco_names import coco_names, coco_numbers
+from visionkit.data.voc_names import VOC_NAMES
 from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
 from visionkit.models.import_detectron2 import from_detectron2, is_detectron2
+from visionkit.models.import_segmenter import is_torchvision_fcn, segmenter_from_torchvision
 from visionkit.models.import_torchvision import from_torchvision, is_torchvision
 from visionkit.models.imported import EPS, Imported
 
+SEGMENTERS = ("dilated_fcn",)  # tasks whose usual data are VOC's label maps
 KINDS = ("auto", "torchvision", "detectron2")
+OWN = ("encode.normalize.", "normalize.", "class_weights")  # buffers that no file has
 FORMS = ("msra", "torchvision")
 # torchvision's COCO_V1 of Faster and Mask R-CNN, by the start of their SHA-256: trained when frozen norms had no eps.
 WITHOUT_EPS = ("258fb6c6", "bf2d0c1e")
@@ -32,7 +36,7 @@ def import_weights(
     kind: str = "auto",
     form: str = "msra",
     names: str | Sequence[str] | None = None,
-    data: str = "coco",
+    data: str | None = None,
     frozen_eps: float | None = None,
 ) -> list[str]:
     """Reads a file of torchvision's or detectron2's and writes a checkpoint that `visionkit.load` takes.
@@ -56,6 +60,7 @@ def import_weights(
     except ConfigError as error:
         raise ConfigError(f"{path} cannot be imported: {error}{_owner(state, path)}.") from None
     classes = _names(names, found, path)
+    data = data or ("voc12_segmentation" if found.task in SEGMENTERS else "coco")
     settings = [f"{key}={_word(value)}" for key, value in found.settings.items()]
     config = compose("train", [f"task={found.task}", f"backbone={found.backbone}", f"data={data}", *settings])
     assert config is not None
@@ -71,10 +76,12 @@ def import_weights(
 
 def _converted(path: Path, state: Mapping[str, Tensor], kind: str, form: str, eps: float | None) -> Imported:
     if kind == "auto":
-        kinds = {"torchvision": is_torchvision(state), "detectron2": is_detectron2(state)}
+        torchvisions = is_torchvision(state) or is_torchvision_fcn(state)
+        kinds = {"torchvision": torchvisions, "detectron2": is_detectron2(state)}
         known = [name for name, holds in kinds.items() if holds]
         if not known:
-            raise ConfigError(f"it is no Faster or Mask R-CNN of torchvision or detectron2: it has {_some(state)}")
+            known_ones = "it is no Faster or Mask R-CNN of torchvision or detectron2, and no FCN of torchvision"
+            raise ConfigError(f"{known_ones}: it has {_some(state)}")
         kind = known[0]
     elif is_detectron2(state) and kind != "detectron2" or is_torchvision(state) and kind != "torchvision":
         raise ConfigError(f"its keys are not those of kind={kind}: leave kind out")
@@ -84,6 +91,10 @@ def _converted(path: Path, state: Mapping[str, Tensor], kind: str, form: str, ep
         return from_detectron2(state, "msra" if form == "msra" else "torchvision")
     if form != "msra":
         raise ConfigError(f"form={form} is for files of detectron2")
+    if is_torchvision_fcn(state):
+        if eps is not None:
+            raise ConfigError("frozen_eps is for detectors")
+        return segmenter_from_torchvision(state)
     if eps is None:
         eps = 0.0 if _digest(path).startswith(WITHOUT_EPS) else EPS
     return from_torchvision(state, eps)
@@ -95,13 +106,15 @@ def _digest(path: Path) -> str:
 
 
 def _names(names: str | Sequence[str] | None, found: Imported, path: Path) -> tuple[str, ...]:
-    """As many class names as the model has classes, COCO's where none are given."""
+    """As many class names as the model has classes; COCO's, or VOC's for a segmenter, where none are given."""
     if names is None:
-        for known in (coco_names(), coco_numbers()):
+        usual = (VOC_NAMES,) if found.task in SEGMENTERS else (coco_names(), coco_numbers())
+        for known in usual:
             if len(known) == found.num_classes:
                 return known
+        theirs = "VOC 21 with background" if found.task in SEGMENTERS else "COCO 80 (90 with its unused numbers)"
         raise ConfigError(
-            f"{path} has {found.num_classes} classes, and COCO 80 (90 with its unused numbers): name them in the order "
+            f"{path} has {found.num_classes} classes, and {theirs}: name them in the order "
             "of their labels, names=[a,b,...] or names=FILE with one a line."
         )
     given = read_names(Path(names)) if isinstance(names, str) else tuple(str(name) for name in names)
@@ -111,8 +124,8 @@ def _names(names: str | Sequence[str] | None, found: Imported, path: Path) -> tu
 
 
 def _load(model: Model, weights: Mapping[str, Tensor], path: Path) -> None:
-    """Every parameter and buffer from the file, but the mean and std of the pixels; nothing may be left over."""
-    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith("encode.normalize.")}
+    """Every parameter and buffer from the file, but those of `OWN`; nothing may be left over."""
+    wanted = {key: value for key, value in model.state_dict().items() if not key.startswith(OWN)}
     missing = [key for key in wanted if key not in weights]
     extra = [key for key in weights if key not in wanted]
     if missing or extra:

@@ -9,10 +9,13 @@ import numpy as np
 from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
 from visionkit.data.loaders import TrainLoader
+from visionkit.data.segmentation import spread_colors
 from visionkit.errors import DataError
 from visionkit.structures import Batch, Detections, Targets
 from visionkit.viz.draw import draw_detections, legible_scale
 from visionkit.viz.mosaic import mosaic
+from visionkit.viz.points import draw_points
+from visionkit.viz.semantic import overlay
 
 SHOWN = 8  # pictures on a sheet of detections
 PICTURES = (".jpg", ".jpeg", ".png")
@@ -36,6 +39,13 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
         image = batch.pixels[i, :, :height, :width].permute(1, 2, 0).contiguous().numpy()  # (h, w, 3)
         if targets.image_labels is not None:
             pictures.append(titled(image, [names[int(targets.image_labels[i])]]))
+            continue
+        if targets.semantic is not None:
+            labels = targets.semantic[i, :height, :width].numpy()
+            pictures.append(overlay(image, labels, spread_colors(len(names))))
+            continue
+        if targets.points is not None and targets.points_valid is not None:
+            pictures.append(draw_points(image, targets.points[i][targets.points_valid[i]].numpy()))
             continue
         valid = targets.valid[i]
         masks = None if targets.masks is None else targets.masks[i, valid, :height, :width]

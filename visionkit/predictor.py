@@ -1,6 +1,8 @@
 """A trained model from one file: the checkpoint carries its configuration, class names and preprocessing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,16 @@ import torch
 
 from visionkit.assemble import Model, build_model
 from visionkit.backbones.pretrained import load_weights
-from visionkit.config import from_plain, to_plain
+from visionkit.config import from_plain, instantiate, to_plain
 from visionkit.data.image import read_image
 from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
 from visionkit.models.classifier import Classifier
-from visionkit.structures import Classification, Detections, Localization
+from visionkit.models.segment_views import SegmentViews
+from visionkit.models.segmenter import Segmenter
+from visionkit.structures import Classification, Density, Detections, Localization, Segmentation
+
+Found = Detections | Classification | Localization | Segmentation | Density
 
 
 @dataclass(frozen=True)
@@ -25,9 +31,10 @@ class Predictor:
     names: tuple[str, ...]
     config: dict[str, Any]
 
-    def predict(self, image: str | Path | np.ndarray) -> Detections | Classification | Localization:
+    def predict(self, image: str | Path | np.ndarray) -> Found:
         """An image file, or an RGB array (H, W, 3) of uint8 -> its detections in pixels of that image; the probability
-        of every class where the model is a classifier; these and a box for each where it is a localizer; on the CPU.
+        of every class where the model is a classifier; these and a box for each where it is a localizer; the class of
+        every pixel where it is a segmenter; a density map where it counts; on the CPU.
 
         Raises DataError when the file is missing or broken, ValueError when the array is not such an image.
         """
@@ -53,6 +60,19 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Predictor:
         raise ConfigError(f"{path} does not fit the model of its own configuration: {reason}") from None
     model.to(device).to(memory_format=torch.channels_last).eval()
     return Predictor(model, names, meta["config"])
+
+
+def with_views(predictor: Predictor, node: Any) -> Callable[[np.ndarray], Found]:
+    """How a demo looks at pictures: as `predict` does, or a segmenter's with the views of a configuration (tiles).
+
+    ConfigError for views that are none of a segmenter's, or another model.
+    """
+    if node is None:
+        return predictor.predict
+    views = instantiate(node)
+    if not isinstance(predictor.model, Segmenter) or not isinstance(views, SegmentViews):
+        raise ConfigError("views are for segmenters here: whole, multi_scale or tiles.")
+    return partial(views, predictor.model)
 
 
 def published(config: Any, device: str | torch.device = "cpu") -> Predictor:

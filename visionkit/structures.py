@@ -49,6 +49,7 @@ class Truth:
     semantic: np.ndarray | None = None  # (H, W) int64, 255 = ignore
     image_label: int | None = None
     mixed: tuple[int, float] | None = None  # a second class and its share, 0 ... 1, where two pictures were mixed
+    points: np.ndarray | None = None  # (P, 3) float32: x, y of each counted object, and the deviation of its kernel, px
 
     def __post_init__(self) -> None:
         count = len(self.boxes)
@@ -57,6 +58,11 @@ class Truth:
         _require(self.labels.shape == (count,) and self.labels.dtype == np.int64, "Truth.labels must be (G,) int64")
         _require(self.crowd.shape == (count,) and self.crowd.dtype == np.bool_, "Truth.crowd must be (G,) bool")
         _require(self.masks is None or len(self.masks) == count, "Truth.masks must be (G, H, W)")
+        points = self.points
+        _require(
+            points is None or (points.ndim == 2 and points.shape[1] == 3 and points.dtype == np.float32),
+            "Truth.points must be (P, 3) float32",
+        )
 
 
 @dataclass(frozen=True)
@@ -121,6 +127,8 @@ class Targets(_OnDevice):
     semantic: Tensor | None = None  # (B, H, W) int64, 255 = ignore
     mixed_labels: Tensor | None = None  # (B,) int64, the second class of mixed pictures (mixup, CutMix)
     mixed_shares: Tensor | None = None  # (B,) float32, its share of the label, 0 ... 1
+    points: Tensor | None = None  # (B, P, 3) float32 of counted objects: x, y, deviation of the kernel; P at least 1
+    points_valid: Tensor | None = None  # (B, P) bool, False = padding
 
     def __post_init__(self) -> None:
         b, g = self.labels.shape
@@ -188,3 +196,30 @@ class Localization(_OnDevice):
     def __post_init__(self) -> None:
         _require(self.probabilities.ndim == 1, "Localization.probabilities must be (K,)")
         _require(self.boxes.shape == (len(self.probabilities), 4), "Localization.boxes must be (K, 4)")
+
+
+@dataclass(frozen=True)
+class Segmentation(_OnDevice):
+    """The class of every pixel of one image, at the size of the original image."""
+
+    labels: Tensor  # (H, W) int64, 0 ... K-1
+    scores: Tensor  # (H, W) float32, the probability of that class, 0 ... 1
+
+    def __post_init__(self) -> None:
+        _require(self.labels.ndim == 2, "Segmentation.labels must be (H, W)")
+        _require(self.scores.shape == self.labels.shape, "Segmentation: shapes differ")
+
+
+@dataclass(frozen=True)
+class Density(_OnDevice):
+    """How many objects there are in one image, and where."""
+
+    density: Tensor  # (h, w) float32, objects in each cell of a grid over the whole image; its sum is the count
+
+    def __post_init__(self) -> None:
+        _require(self.density.ndim == 2, "Density.density must be (h, w)")
+
+    @property
+    def count(self) -> float:
+        """The estimate, not rounded."""
+        return float(self.density.sum())

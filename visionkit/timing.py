@@ -1,4 +1,4 @@
-"""How long a detector takes for a picture, with the time for given proposals apart: the lecture's comparison."""
+"""How long a model takes for a picture, with the time for given proposals apart: the lecture's comparison."""
 
 import statistics
 import time
@@ -8,20 +8,22 @@ import torch
 
 from visionkit.data.index import DetectionIndex
 from visionkit.data.loaders import test_batches
+from visionkit.data.segmentation import SegmentationIndex
 from visionkit.models.region_detector import RegionDetector
 
 IMAGES = 20  # looked at, at most
 SECONDS = 60.0  # after which no further one is begun
 
 
-def test_seconds(model: Any, index: DetectionIndex) -> dict[str, float | None]:
-    """`test_seconds`: the median over the first pictures of one `detect`, reading not counted; one goes before to warm
-    up. `proposal_seconds`: of finding the given regions of a picture, where the model takes such (0 else, None
-    where nobody has measured it).
+def test_seconds(model: Any, index: Any) -> dict[str, float | None]:
+    """`test_seconds`: the median over the first pictures of one `detect` or `segment`, reading not counted; one goes
+    before to warm up. `proposal_seconds`: of finding the given regions of a picture, where the model takes such (0
+    else, None where nobody has measured it).
 
-    Nothing for other models than detectors of regions, or an empty set.
+    Nothing for other models than detectors of regions and segmenters, or an empty set.
     """
-    if not isinstance(model, RegionDetector) or len(index) == 0:
+    look = getattr(model, "detect" if isinstance(model, RegionDetector) else "segment", None)
+    if look is None or len(index) == 0 or not isinstance(index, DetectionIndex | SegmentationIndex):
         return {}
     device = next(model.parameters()).device
     found: list[float] = []
@@ -30,14 +32,16 @@ def test_seconds(model: Any, index: DetectionIndex) -> dict[str, float | None]:
     for _, batch, originals in test_batches(some, model.resize, 1):
         moved = batch.to(device)
         if not found:
-            model.detect(moved, originals)
+            look(moved, originals)
             _wait(device)
         start = time.perf_counter()
-        model.detect(moved, originals)
+        look(moved, originals)
         _wait(device)
         found.append(time.perf_counter() - start)
         if time.perf_counter() - begun > SECONDS:
             break
+    if isinstance(index, SegmentationIndex):
+        return {"test_seconds": statistics.median(found)}
     known = 0.0 if index.proposals is None else index.proposals.seconds_an_image()
     return {"test_seconds": statistics.median(found), "proposal_seconds": known}
 

@@ -119,3 +119,10 @@ def many(tmp_path: Path) -> Callable[..., DetectionIndex]:
         return builder.build()
 
     return make
+
+
+def write_mask(path: Path, values: np.ndarray) -> Path:
+    """A PNG file of values (H, W) uint8, gray, or of colours (H, W, 3)."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(values, np.uint8)).save(path)
+    return path

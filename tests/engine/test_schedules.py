@@ -94,5 +94,5 @@ def test_the_configurations_build(path: Path) -> None:
     assert one is not other and 0.0 < one(60, 100) <= 1.0
 
 
-def test_there_are_five() -> None:
-    assert [path.stem for path in CONFIGS] == ["constant", "cosine", "multistep", "plateau", "step_decay"]
+def test_there_are_six() -> None:
+    assert [path.stem for path in CONFIGS] == ["constant", "cosine", "multistep", "plateau", "poly", "step_decay"]

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from visionkit.ops.losses import binary_cross_entropy, cross_entropy, smooth_l1, weighted_sum
+from visionkit.ops.losses import binary_cross_entropy, cross_entropy, pixel_cross_entropy, smooth_l1, weighted_sum
 
 
 def test_smooth_l1_known_values():
@@ -74,3 +74,21 @@ def test_empty_is_zero_with_a_gradient():
     assert total.item() == 0
     total.backward()
     assert parameter.grad is not None and (parameter.grad == 0).all()
+
+
+def test_pixel_cross_entropy_is_torchs_over_labelled_pixels():
+    torch.manual_seed(0)
+    scores, weights = torch.randn(2, 4, 5, 6, requires_grad=True), torch.tensor([0.5, 1.0, 2.0, 0.25])
+    semantic = torch.randint(0, 4, (2, 5, 6))
+    semantic[:, :2] = 255
+    total, weight = pixel_cross_entropy(scores, semantic, weights)
+    expected = F.cross_entropy(scores, semantic, weights, ignore_index=255)
+    torch.testing.assert_close(total / weight, expected)
+
+
+def test_pixel_cross_entropy_without_a_label_is_zero_with_a_path():
+    scores = torch.randn(1, 3, 2, 2, requires_grad=True)
+    total, weight = pixel_cross_entropy(scores, torch.full((1, 2, 2), 255), torch.ones(3))
+    assert total.item() == 0 and weight.item() == 0
+    total.backward()
+    assert float(scores.grad.abs().max()) == 0

@@ -124,10 +124,36 @@ def write_folders(root: Path, data: dict[str, Any]) -> None:
                 write_picture(root / split / name / f"{number:04d}.jpg", number)
 
 
+def write_label_map(path: Path, labels: tuple[int, int], void: int = 255) -> None:
+    """Of a picture of `write_picture`: two of the classes, and a rim that counts for nothing; a palette PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    values = np.full((72, 96), labels[0], np.uint8)
+    for x1, y1, x2, y2 in BOXES:
+        values[y1:y2, x1:x2] = labels[1]
+    values[:2] = void
+    picture = Image.fromarray(values)
+    picture.putpalette([k for value in range(256) for k in (value, 255 - value, value)])
+    picture.save(path)
+
+
+def write_image_lists(root: Path, data: dict[str, Any]) -> None:
+    """CamVid's lists of `picture map`, and the two folders of each split."""
+    for first, split in enumerate((data["train"], data["val"])):
+        lines = []
+        for i in range(3):
+            name = f"{100 * first + i:04d}"
+            write_picture(root / f"pictures{first}" / f"{name}.png", i)
+            write_label_map(root / f"maps{first}" / f"{name}.png", (i, i + 1), data["void"][0])
+            lines.append(f"pictures{first}/{name}.png maps{first}/{name}.png\n")
+        (root / split).write_text("".join(lines))
+
+
 LAYOUTS = {
     "visionkit.data.sources.coco": write_coco,
     "visionkit.data.sources.voc": write_voc,
+    "visionkit.data.image_lists.image_lists": write_image_lists,
     "visionkit.data.scenes.scenes": nothing,
+    "visionkit.data.scenes_semantic.scenes_semantic": nothing,
     "visionkit.data.digits.digits": nothing,
     "visionkit.data.folders.folder": write_folders,
     "visionkit.data.imagenet_tree.imagenet": write_imagenet,

@@ -32,6 +32,9 @@ class ResNet(Backbone):
         drop_path: probability to drop the last block's branch in training; it rises linearly from the first block.
         dilation: above 1 the fourth group keeps its input's stride of 16, and all its 3x3 convolutions (of Bottlenecks)
             are dilated by so much: as wide a view on maps twice as fine (DC5).
+        output_stride: 16 or 8 keep the last group's map, or the last two, at that stride: what would have been skipped
+            is reached by dilation, so that the weights of the undilated network serve (Yu et al., "Dilated Residual
+            Networks", 2017, sec. 2, as in torchvision).
         std: of the pixels 0 ... 1 that the weights are for; None is ImageNet's. 1/255 for pixels 0 ... 255 less their
             mean.
         options: of every block: `squeeze_excite`, and `groups`, `width_per_group` and `stride_in_1x1` of a Bottleneck.
@@ -48,6 +51,7 @@ class ResNet(Backbone):
         zero_init_residual: bool = False,
         drop_path: float = 0.0,
         dilation: int = 1,
+        output_stride: int = 32,
         std: Sequence[float] | None = None,
         **options: Any,
     ) -> None:
@@ -60,18 +64,19 @@ class ResNet(Backbone):
         outs = [width * block.expansion for width in widths]
         ins = [widths[0], *outs[:3]]
         rates = linear_rule(drop_path, depths)
-        dilated = {"dilation": dilation} if dilation > 1 else {}
-        strides, extras = (1, 2, 2, 1 if dilated else 2), (options, options, options, options | dilated)
+        strides, firsts, others = _dilations(dilation, output_stride)
         groups = [
             nn.Sequential(
-                block(channels, width, stride, norm, first, **extra),
-                *(block(width * block.expansion, width, 1, norm, rate, **extra) for rate in rest),
+                block(channels, width, stride, norm, rate, **options, **first),
+                *(block(width * block.expansion, width, 1, norm, rate, **options, **other) for rate in more),
             )
-            for channels, width, stride, (first, *rest), extra in zip(ins, widths, strides, rates, extras, strict=True)
+            for channels, width, stride, (rate, *more), first, other in zip(
+                ins, widths, strides, rates, firsts, others, strict=True
+            )
         ]
         self.layer1, self.layer2, self.layer3, self.layer4 = groups
 
-        totals = (4, 8, 16, 16 * strides[3])
+        totals = (4, 4 * strides[1], 4 * strides[1] * strides[2], 4 * strides[1] * strides[2] * strides[3])
         self.stages = {"c1": Stage(widths[0], 2)} | {f"c{i + 2}": Stage(outs[i], totals[i]) for i in range(4)}
         self.paths = {"c1": ("conv1", "bn1", "relu"), "c2": ("maxpool", "layer1")}
         self.paths |= {f"c{level + 1}": (f"layer{level}",) for level in (2, 3, 4)}
@@ -92,6 +97,32 @@ class ResNet(Backbone):
         return linear_classifier(self.out_channels, num_classes)
 
 
+def _dilations(dilation: int, output_stride: int) -> tuple[list[int], list[dict[str, int]], list[dict[str, int]]]:
+    """Of the four groups: the stride, the options of the first block, those of the others."""
+    if output_stride not in (8, 16, 32) or (dilation > 1 and output_stride != 32):
+        raise ConfigError(
+            f"backbone.output_stride={output_stride}: 8, 16 or 32 is wanted, and 32 with a dilation (DC5)."
+        )
+    if dilation > 1:
+        plain: list[dict[str, int]] = [{}, {}, {}, {"dilation": dilation}]
+        return [1, 2, 2, 1], plain, plain
+    strides = [1]
+    firsts: list[dict[str, int]] = [{}]
+    others: list[dict[str, int]] = [{}]
+    reached, step = 4, 1
+    for _ in range(3):
+        before = step
+        if reached < output_stride:
+            reached *= 2
+            strides.append(2)
+        else:
+            step *= 2
+            strides.append(1)
+        firsts.append({} if step == 1 else {"dilation": step, "first_dilation": before})
+        others.append({} if step == 1 else {"dilation": step})
+    return strides, firsts, others
+
+
 def _three(std: Sequence[float]) -> tuple[float, ...]:
     if len(std) != 3 or any(value <= 0 for value in std):
         raise ConfigError(f"backbone.std has to be three numbers above 0, for red, green and blue, not {list(std)}.")
@@ -105,18 +136,40 @@ def published(name: str, net: ResNet, weights: str | None, own: bool = True) -> 
 
 
 def resnet18(
-    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+    weights: str | None = None,
+    norm: str = "batch",
+    zero_init_residual: bool = False,
+    drop_path: float = 0.0,
+    output_stride: int = 32,
 ) -> ResNet:
     """ResNet-18. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
-    net = ResNet(BasicBlock, (2, 2, 2, 2), norm=norm, zero_init_residual=zero_init_residual, drop_path=drop_path)
+    net = ResNet(
+        BasicBlock,
+        (2, 2, 2, 2),
+        norm=norm,
+        zero_init_residual=zero_init_residual,
+        drop_path=drop_path,
+        output_stride=output_stride,
+    )
     return published("resnet18", net, weights)
 
 
 def resnet34(
-    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+    weights: str | None = None,
+    norm: str = "batch",
+    zero_init_residual: bool = False,
+    drop_path: float = 0.0,
+    output_stride: int = 32,
 ) -> ResNet:
     """ResNet-34. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
-    net = ResNet(BasicBlock, (3, 4, 6, 3), norm=norm, zero_init_residual=zero_init_residual, drop_path=drop_path)
+    net = ResNet(
+        BasicBlock,
+        (3, 4, 6, 3),
+        norm=norm,
+        zero_init_residual=zero_init_residual,
+        drop_path=drop_path,
+        output_stride=output_stride,
+    )
     return published("resnet34", net, weights)
 
 
@@ -127,6 +180,7 @@ def resnet50(
     drop_path: float = 0.0,
     stride_in_1x1: bool = False,
     dilation: int = 1,
+    output_stride: int = 32,
     std: Sequence[float] | None = None,
 ) -> ResNet:
     """ResNet-50. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`.
@@ -140,6 +194,7 @@ def resnet50(
         zero_init_residual=zero_init_residual,
         drop_path=drop_path,
         dilation=dilation,
+        output_stride=output_stride,
         std=std,
         stride_in_1x1=stride_in_1x1,
     )
@@ -153,6 +208,7 @@ def resnet101(
     drop_path: float = 0.0,
     stride_in_1x1: bool = False,
     dilation: int = 1,
+    output_stride: int = 32,
     std: Sequence[float] | None = None,
 ) -> ResNet:
     """ResNet-101. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`.
@@ -166,6 +222,7 @@ def resnet101(
         zero_init_residual=zero_init_residual,
         drop_path=drop_path,
         dilation=dilation,
+        output_stride=output_stride,
         std=std,
         stride_in_1x1=stride_in_1x1,
     )
@@ -173,10 +230,21 @@ def resnet101(
 
 
 def resnet152(
-    weights: str | None = None, norm: str = "batch", zero_init_residual: bool = False, drop_path: float = 0.0
+    weights: str | None = None,
+    norm: str = "batch",
+    zero_init_residual: bool = False,
+    drop_path: float = 0.0,
+    output_stride: int = 32,
 ) -> ResNet:
     """ResNet-152. `weights`: None, "imagenet" or a file; see `pretrained.load_weights`."""
-    net = ResNet(Bottleneck, (3, 8, 36, 3), norm=norm, zero_init_residual=zero_init_residual, drop_path=drop_path)
+    net = ResNet(
+        Bottleneck,
+        (3, 8, 36, 3),
+        norm=norm,
+        zero_init_residual=zero_init_residual,
+        drop_path=drop_path,
+        output_stride=output_stride,
+    )
     return published("resnet152", net, weights)
 
 

@@ -54,19 +54,29 @@ class BasicBlock(nn.Module):
         norm: "batch", "frozen", "group" or "none".
         rate: probability to drop the branch in training.
         squeeze_excite: scale the branch's channels before the sum.
+        dilation: of the 3x3 convolutions.
+        first_dilation: of the first of them, the one with the stride; None = as the others.
     """
 
     expansion = 1
 
     def __init__(
-        self, channels: int, width: int, stride: int, norm: str, rate: float = 0.0, squeeze_excite: bool = False
+        self,
+        channels: int,
+        width: int,
+        stride: int,
+        norm: str,
+        rate: float = 0.0,
+        squeeze_excite: bool = False,
+        dilation: int = 1,
+        first_dilation: int | None = None,
     ) -> None:
         super().__init__()
         bias, make_norm = norm == "none", norm_layer(norm)
-        self.conv1 = conv(channels, width, 3, stride, bias)
+        self.conv1 = conv(channels, width, 3, stride, bias, dilation=first_dilation or dilation)
         self.bn1 = make_norm(width)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv(width, width, 3, 1, bias)
+        self.conv2 = conv(width, width, 3, 1, bias, dilation=dilation)
         self.bn2 = make_norm(width)
         self.se = excitation(width, squeeze_excite)
         self.downsample = projection(channels, width, stride, norm)
@@ -93,7 +103,7 @@ class Bottleneck(nn.Module):
         groups, width_per_group: of the 3x3 convolution (ResNeXt's 32x4d is 32 and 4).
         stride_in_1x1: the first 1x1 convolution has the stride, as in the networks of the paper's authors, and not the
             3x3 one, as in those of torchvision.
-        dilation: of the 3x3 convolution.
+        dilation, first_dilation: of the 3x3 convolution; the second wins, see `BasicBlock`.
         channels, stride, norm, rate, squeeze_excite: as in `BasicBlock`.
     """
 
@@ -111,6 +121,7 @@ class Bottleneck(nn.Module):
         width_per_group: int = 64,
         stride_in_1x1: bool = False,
         dilation: int = 1,
+        first_dilation: int | None = None,
     ) -> None:
         super().__init__()
         bias, make_norm, out = norm == "none", norm_layer(norm), width * self.expansion
@@ -119,7 +130,7 @@ class Bottleneck(nn.Module):
         self.conv1 = conv(channels, inner, 1, first, bias)
         self.bn1 = make_norm(inner)
         self.relu1 = nn.ReLU(inplace=True)
-        self.conv2 = conv(inner, inner, 3, second, bias, groups, dilation)
+        self.conv2 = conv(inner, inner, 3, second, bias, groups, first_dilation or dilation)
         self.bn2 = make_norm(inner)
         self.relu2 = nn.ReLU(inplace=True)
         self.conv3 = conv(inner, out, 1, 1, bias)

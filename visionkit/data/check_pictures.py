@@ -8,15 +8,19 @@ from visionkit.data.classification import labelled_sample
 from visionkit.data.dataset import read_checked
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledIndex
+from visionkit.data.points import PointsIndex
 from visionkit.data.progress import Progress
+from visionkit.data.segmentation import SegmentationIndex
 from visionkit.data.workers import run_workers
 from visionkit.errors import DataError
 
+Index = LabelledIndex | DetectionIndex | SegmentationIndex | PointsIndex
 _AT_A_TIME = 64  # pictures a request
 
 
-def check_pictures(index: LabelledIndex | DetectionIndex, workers: int, label: str) -> Iterator[str]:
-    """One sentence for each picture that cannot be read, or has not the size that its annotation states.
+def check_pictures(index: Index, workers: int, label: str) -> Iterator[str]:
+    """One sentence for each picture that cannot be read, has not the size that its annotation states, or whose label
+    map cannot be used.
 
     `label` begins the progress line on standard error.
     """
@@ -31,7 +35,7 @@ def check_pictures(index: LabelledIndex | DetectionIndex, workers: int, label: s
 
 @dataclass(frozen=True)
 class _Checker:
-    index: LabelledIndex | DetectionIndex
+    index: Index
 
     def __call__(self, positions: range) -> list[str]:
         return [sentence for i in positions if (sentence := self._fault(i))]
@@ -42,6 +46,8 @@ class _Checker:
                 labelled_sample(self.index, i)
             else:
                 read_checked(self.index, i)
+            if isinstance(self.index, SegmentationIndex):
+                self.index.semantic(i)
         except DataError as error:
             return str(error)
         return ""

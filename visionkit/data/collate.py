@@ -86,7 +86,21 @@ def pad_truths(truths: Sequence[Truth], canvas: tuple[int, int]) -> Targets:
         image_labels=torch.tensor(image_labels) if truths and len(image_labels) == len(truths) else None,
         semantic=_pad_semantic(truths, canvas),
         **_mixed(truths),
+        **_pad_points(truths),
     )
+
+
+def _pad_points(truths: Sequence[Truth]) -> dict[str, Tensor]:
+    """Points of counted objects, padded to the largest count (at least 1); nothing unless all truths have them."""
+    found = [truth.points for truth in truths if truth.points is not None]
+    if not truths or len(found) < len(truths):
+        return {}
+    most = max(1, *(len(points) for points in found))
+    points, valid = np.zeros((len(found), most, 3), np.float32), np.zeros((len(found), most), np.bool_)
+    points[:, :, 2] = 1.0  # a kernel of no width would divide by zero
+    for b, own in enumerate(found):
+        points[b, : len(own)], valid[b, : len(own)] = own, True
+    return {"points": torch.from_numpy(points), "points_valid": torch.from_numpy(valid)}  # (B, P, 3), (B, P)
 
 
 def _mixed(truths: Sequence[Truth]) -> dict[str, Tensor]:

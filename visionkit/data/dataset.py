@@ -1,6 +1,7 @@
 """From a position in the index to a sample at network size."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 
@@ -11,6 +12,14 @@ from visionkit.data.transforms import TrainResize
 from visionkit.errors import DataError
 from visionkit.ops.hashing import mix
 from visionkit.structures import Sample, Truth
+
+
+class Sized(Protocol):
+    """An index of pictures whose sizes are known: `DetectionIndex` and its kin."""
+
+    def path(self, i: int) -> str: ...
+
+    def size(self, i: int) -> tuple[int, int]: ...
 
 
 class DetectionDataset:
@@ -65,7 +74,7 @@ class DetectionDataset:
         return Sample(image, truth, self.index.image_id(i), self.index.size(i), given, seed)
 
 
-def read_checked(index: DetectionIndex, i: int) -> np.ndarray:
+def read_checked(index: Sized, i: int) -> np.ndarray:
     """(H, W, 3) uint8 RGB. DataError if the picture has not the size that its annotation states: boxes would be off."""
     image = read_image(index.path(i))
     found, stated = image.shape[:2], index.size(i)

@@ -43,7 +43,7 @@ def read_folders(root: Path) -> LabelledIndex:
     parts: list[Blobs] = []  # packed class by class: a million paths as Python objects would be heavy
     others: list[str] = []
     for directory in classes:
-        found = [path for path in _files(directory) if _is_picture(path, others)]
+        found = [path for path in list_files(str(directory)) if _is_picture(path, others)]
         if not found:
             raise DataError(f"{directory}: the class {directory.name!r} has no pictures.")
         parts.append(Blobs.pack([os.fsencode(path) for path in found]))
@@ -52,9 +52,9 @@ def read_folders(root: Path) -> LabelledIndex:
     return LabelledIndex(tuple(path.name for path in classes), str(root), report, Files(Blobs.join(parts)), labels)
 
 
-def _files(directory: Path) -> list[str]:
+def list_files(directory: str) -> list[str]:
     """The files below a folder, sorted by the parts of their paths. What is hidden is nobody's."""
-    return sorted(_walk(str(directory)), key=lambda path: path.split(os.sep))
+    return sorted(_walk(directory), key=lambda path: path.split(os.sep))
 
 
 def _walk(directory: str) -> Iterator[str]:

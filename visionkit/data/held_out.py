@@ -20,9 +20,14 @@ def hold_out(index: LabelledIndex, fraction: float, seed: int) -> LabelledData:
         rows = np.flatnonzero(index.labels == label)
         if count < 2:
             raise DataError(f"{index.source}: the class {index.names[label]!r} has one picture alone, and two splits.")
-        order = sorted(rows.tolist(), key=lambda i: mix(seed, i))
-        chosen[order[: min(count - 1, max(1, round(fraction * count)))]] = True
+        chosen[drawn(rows, fraction, seed)] = True
     return join_labelled(index.select(np.flatnonzero(~chosen)), index.select(np.flatnonzero(chosen)))
+
+
+def drawn(rows: np.ndarray, fraction: float, seed: int) -> list[int]:
+    """A share of the rows (N,), at least one and never all; which ones follows from (seed, row)."""
+    order = sorted(rows.tolist(), key=lambda i: mix(seed, i))
+    return order[: min(len(rows) - 1, max(1, round(fraction * len(rows))))]
 
 
 def check_fraction(fraction: float) -> None:

@@ -65,11 +65,12 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
 
 
 def with_image(file: IO[bytes], name: str, function: Callable[[Image.Image], T]) -> T:
-    """What `function` makes of an opened picture; whatever PIL raises on the way becomes a DataError with `name`."""
+    """What `function` makes of an opened picture; whatever PIL raises on the way becomes a DataError with `name`.
+    A DataError of the function's own stays as it is."""
     try:
         with Image.open(file) as image:
             return function(image)
-    except MemoryError:
+    except (MemoryError, DataError):
         raise
     except Exception as error:  # PIL raises OSError, SyntaxError, ValueError, struct.error, zlib.error and others
         reason = "not an image in a known format" if isinstance(error, UnidentifiedImageError) else str(error)

@@ -10,15 +10,21 @@ from visionkit.data.collate import collate, pad_images
 from visionkit.data.dataset import DetectionDataset, read_checked
 from visionkit.data.index import DetectionIndex
 from visionkit.data.order import EpochOrder, Key
+from visionkit.data.points import PointsIndex
+from visionkit.data.points_dataset import PointsDataset
+from visionkit.data.segmentation import SegmentationIndex
+from visionkit.data.segmentation_dataset import SegmentationDataset
 from visionkit.data.workers import run_workers
 from visionkit.errors import DataError, VisionKitError
 from visionkit.ops.hashing import mix
+from visionkit.ops.keep_size import KeepSize
 from visionkit.ops.pad_proposals import pad_proposals
 from visionkit.ops.resize import TestResize
 from visionkit.ops.square_resize import SquareResize
 from visionkit.structures import Batch, Sample, Targets
 
 _Request = tuple[list[Key], tuple[int, int]]  # images of one batch; the least canvas
+Dataset = DetectionDataset | LabelledDataset | SegmentationDataset | PointsDataset
 TestItem = tuple[list[int], Batch, list[tuple[int, int]]]
 
 
@@ -45,7 +51,7 @@ class TrainLoader:
 
     def __init__(
         self,
-        dataset: DetectionDataset | LabelledDataset,
+        dataset: Dataset,
         batch_size: int,
         seed: int,
         workers: int = 0,
@@ -61,7 +67,7 @@ class TrainLoader:
         if len(dataset) == 0:
             raise DataError(f"{dataset.index.source}: the training set is empty.")
         groups = np.zeros(len(dataset), bool)
-        if group_by_aspect and canvas is None and isinstance(dataset, DetectionDataset):
+        if group_by_aspect and canvas is None and not isinstance(dataset, LabelledDataset):
             groups = dataset.index.sizes[:, 0] > dataset.index.sizes[:, 1]
         blocks = dataset.index.blocks if isinstance(dataset, LabelledDataset) else None
         self.order = EpochOrder(groups.astype(np.int64), batch_size * world * accumulate, seed, blocks, shuffle)
@@ -93,8 +99,8 @@ class TrainLoader:
 
 
 def test_batches(
-    index: DetectionIndex,
-    resize: TestResize | SquareResize,
+    index: DetectionIndex | SegmentationIndex | PointsIndex,
+    resize: TestResize | SquareResize | KeepSize,
     batch_size: int,
     workers: int = 0,
     rank: int = 0,
@@ -119,7 +125,7 @@ test_batches.__test__ = False  # type: ignore[attr-defined]  # the name is not a
 
 @dataclass(frozen=True)
 class _TrainReader:
-    dataset: DetectionDataset | LabelledDataset
+    dataset: Dataset
     canvas: tuple[int, int] | None
     multiple: int
 
@@ -144,8 +150,8 @@ class _TrainReader:
 
 @dataclass(frozen=True)
 class _TestReader:
-    index: DetectionIndex
-    resize: TestResize | SquareResize
+    index: DetectionIndex | SegmentationIndex | PointsIndex
+    resize: TestResize | SquareResize | KeepSize
 
     def __call__(self, positions: list[int]) -> TestItem:
         ids = [self.index.image_id(i) for i in positions]

@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 import numpy as np
 
 from visionkit.data.scene_picture import Picture
+from visionkit.data.segmentation import spread_colors
 
 
 class VocTree:
@@ -61,10 +62,8 @@ def write_palette(path: Path, values: np.ndarray) -> None:
 
 
 def voc_palette() -> bytes:
-    """VOC's 256 RGB colours: bit 3k + c of the value goes to bit 7 - k of channel c, so that near values look far."""
-    values = np.arange(256)
-    channels = [sum(((values >> (3 * k + c)) & 1) << (7 - k) for k in range(3)) for c in range(3)]
-    return np.stack(channels, axis=1).astype(np.uint8).tobytes()
+    """VOC's 256 RGB colours, in a row."""
+    return spread_colors(256).tobytes()
 
 
 def _annotation(name: str, picture: Picture, names: tuple[str, ...]) -> str:

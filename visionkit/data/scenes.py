@@ -13,6 +13,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,8 +47,7 @@ def scenes(root: str | None = None, format: str = "coco", **settings: Any) -> "D
     from visionkit.data.sources import DetectionData
     from visionkit.data.voc import read_voc
 
-    checked = settings_from({key: _plain(value) for key, value in settings.items()})
-    folder = generate(default_root() if root is None else Path(root), checked, format)
+    folder, checked = scene_folder(root, format, settings)
     if format == "voc":
         train, val = (read_voc(str(folder / "voc"), split, checked.classes) for split in SPLITS)
     else:
@@ -56,6 +56,12 @@ def scenes(root: str | None = None, format: str = "coco", **settings: Any) -> "D
             read_coco(str(coco / f"annotations/instances_{split}.json"), str(coco / split)) for split in SPLITS
         )
     return DetectionData(train=train, val=val, names=checked.classes)
+
+
+def scene_folder(root: str | None, format: str, settings: Mapping[str, Any]) -> tuple[Path, SceneSettings]:
+    """The folder of these settings, generated if need be, and the settings checked. Arguments as those of `scenes`."""
+    checked = settings_from({key: _plain(value) for key, value in settings.items()})
+    return generate(default_root() if root is None else Path(root), checked, format), checked
 
 
 def generate(root: Path, settings: SceneSettings, format: str = "coco") -> Path:

@@ -42,6 +42,10 @@ class Chain:
         """Every step for a network that takes squares of `side` pixels; see `visionkit.data.crop_plan`."""
         return Chain([sized(step, side) for step in self.steps])
 
+    def on_top_of(self, shape: Callable[[tuple[int, int]], tuple[int, int]]) -> "Chain":
+        """Every step told how the model resizes pictures; see `visionkit.data.scale_crop`."""
+        return Chain([step.on_top_of(shape) if hasattr(step, "on_top_of") else step for step in self.steps])
+
     def after_first(self, rest: Callable[[Sample], Sample] | None) -> "Chain":
         """The chain with `rest` (None = nothing) in the place of its first step."""
         return Chain([*(() if rest is None else (rest,)), *self.steps[1:]])
@@ -120,6 +124,7 @@ def _flip(sample: Sample, axis: int) -> Sample:
         boxes=_mirror(truth.boxes, side, columns),
         masks=None if truth.masks is None else np.ascontiguousarray(np.flip(truth.masks, axis + 1)),
         semantic=None if truth.semantic is None else np.ascontiguousarray(np.flip(truth.semantic, axis)),
+        points=None if truth.points is None else _mirror(truth.points, side, [columns[0]]),
     )
     proposals = None if sample.proposals is None else _mirror(sample.proposals, side, columns)
     image = cv2.flip(np.ascontiguousarray(sample.image), axis)  # numpy takes 30 times as long for a picture
@@ -143,7 +148,14 @@ def resize_truth(truth: Truth, size: tuple[int, ...], shape: tuple[int, int]) ->
         boxes=_scale(truth.boxes, size, shape),
         masks=None if truth.masks is None else _nearest(truth.masks, shape),
         semantic=None if truth.semantic is None else _nearest(truth.semantic[None], shape)[0],
+        points=None if truth.points is None else _scale_points(truth.points, size, shape),
     )
+
+
+def _scale_points(points: np.ndarray, size: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray:
+    """x and y by their own factors, the kernel's deviation by the mean of both (geometric)."""
+    across, down = shape[1] / size[1], shape[0] / size[0]
+    return (points * np.array([across, down, (across * down) ** 0.5])).astype(np.float32)  # (P, 3)
 
 
 def _scale(boxes: np.ndarray, size: tuple[int, ...], shape: tuple[int, int]) -> np.ndarray:

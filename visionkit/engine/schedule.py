@@ -75,6 +75,20 @@ class Cosine(Schedule):
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+@dataclass(frozen=True)
+class Poly(Schedule):
+    """(1 - step / total) to a power (ParseNet, Liu et al. 2015, sec. 3; 0.9 in most work on segmentation)."""
+
+    power: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not 0 < self.power < math.inf:
+            raise ConfigError(f"schedule.power={self.power} has to be a number above 0.")
+
+    def __call__(self, step: int, total: int) -> float:
+        return float(max(0.0, 1.0 - step / max(total, 1)) ** self.power)
+
+
 @dataclass
 class Plateau(Schedule):
     """Multiplied by `factor` after more than `patience` evaluations in a row without a gain of `threshold`."""
@@ -158,6 +172,10 @@ def step_decay(*, every: float, gamma: float = 0.1, warmup: float = 0, warmup_st
 
 def cosine(*, final: float = 0.0, warmup: float = 0, warmup_start: float = 0.001) -> Schedule:
     return Warmup(Cosine(final), warmup, warmup_start)
+
+
+def poly(*, power: float = 0.9, warmup: float = 0, warmup_start: float = 0.001) -> Schedule:
+    return Warmup(Poly(power), warmup, warmup_start)
 
 
 def plateau(

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from visionkit.backbones.base import IMAGENET_MEAN, IMAGENET_STD
 from visionkit.ops.center_crop import CenterCrop
+from visionkit.ops.keep_size import KeepSize
 from visionkit.ops.resize import TestResize
 from visionkit.ops.square_resize import SquareResize
 from visionkit.structures import Batch
@@ -48,7 +49,7 @@ class Normalize(nn.Module):
         return lines.view(count, height, width, channels).permute(0, 3, 1, 2)  # channels last in memory
 
 
-def batch_of(image: np.ndarray, resize: TestResize | CenterCrop | SquareResize) -> Batch:
+def batch_of(image: np.ndarray, resize: TestResize | CenterCrop | SquareResize | KeepSize) -> Batch:
     """One RGB image (H, W, 3) uint8 -> a batch of one at the size of the network, on its canvas."""
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(f"an image is an RGB array (H, W, 3) of uint8, not {image.shape} of {image.dtype}")

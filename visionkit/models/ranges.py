@@ -106,6 +106,20 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "box_loss": ("smooth_l1 or l2", lambda value: value in ("smooth_l1", "l2")),
     "box_weight": _LENGTH,
     "slots": _COUNT,
+    "patch": _COUNT,
+    "patches": _COUNT,
+    "step": _COUNT,
+    "chunk": _COUNT,
+    "levels": _COUNT,
+    "instances": _COUNT,
+    "hidden": _COUNT,
+    "convs": _COUNT,
+    "density_weight": _LENGTH,
+    "count_weight": _LENGTH,
+    "balanced": _FLAG,
+    "sharing": _FLAG,
+    "up": ("transposed or bilinear", lambda value: value in ("transposed", "bilinear")),
+    "widths": ("null or a list of whole numbers, the channels after each level", _counts),
 }
 OPTIONAL = frozenset(
     {
@@ -115,10 +129,12 @@ OPTIONAL = frozenset(
         "crop",
         "mask_input",
         "mask_layers",
+        "patch",
         "pooling",
         "ranks",
         "rpn_hidden",
         "size",
+        "widths",
         "window",
     }
 )

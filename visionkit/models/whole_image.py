@@ -33,3 +33,23 @@ def window_tail_shape(backbone: Backbone) -> tuple[int, int]:
     maps = backbone.tail_maps(torch.zeros(1, channels, backbone.window, backbone.window))
     backbone.train(was_training)
     return maps.shape[1], maps.shape[2]
+
+
+def dense_tail_side(backbone: Backbone) -> int:
+    """Side of the dense tail's maps for one window, in cells."""
+    return _dense_tail_of_window(backbone).shape[2]
+
+
+def dense_tail_channels(backbone: Backbone) -> int:
+    """Channels of the dense tail's maps."""
+    return _dense_tail_of_window(backbone).shape[1]
+
+
+@torch.no_grad()
+def _dense_tail_of_window(backbone: Backbone) -> Tensor:
+    was_training = backbone.training
+    backbone.eval()
+    channels, side = backbone.stages[backbone.region_stages[0]].channels, backbone.dense_window
+    maps: Tensor = backbone.dense_tail(torch.zeros(1, channels, side, side))
+    backbone.train(was_training)
+    return maps

@@ -49,6 +49,24 @@ def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor) -> Tensor:
     return weighted_sum(F.cross_entropy(_wide(logits), labels, reduction="none"), weights)
 
 
+def pixel_cross_entropy(scores: Tensor, semantic: Tensor, class_weights: Tensor) -> tuple[Tensor, Tensor]:
+    """-log softmax(scores) at the class of every labelled pixel, times the weight of that class: its sum, and the sum
+    of the weights, both scalars.
+
+    Pixels are put in one row: the spatial form of the loss has no deterministic kernel on a GPU.
+
+    Args:
+        scores: (B, K, H, W).
+        semantic: (B, H, W) int64 in 0 ... K-1, 255 = ignore.
+        class_weights: (K,).
+    """
+    rows = _wide(scores).permute(0, 2, 3, 1).flatten(0, 2)  # (B * H * W, K)
+    labels = semantic.flatten()  # (B * H * W,)
+    total = F.cross_entropy(rows, labels, class_weights.to(rows.dtype), ignore_index=255, reduction="sum")
+    labelled = labels != 255
+    return total, (class_weights.to(rows.dtype)[labels * labelled] * labelled).sum()
+
+
 def _wide(values: Tensor) -> Tensor:
     """Sums of thousands of terms are done in float32 at least, also for bf16 and fp16 predictions."""
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values

@@ -12,7 +12,6 @@ from visionkit.data.classification import LabelledDataset
 from visionkit.data.collate import collate
 from visionkit.data.labelled import LabelledData, LabelledIndex
 from visionkit.data.order import EpochOrder
-from visionkit.data.sources import DetectionData
 from visionkit.engine.optim import parameter_groups
 from visionkit.engine.precision import Precision, seed_everything
 from visionkit.engine.schedule import cosine
@@ -51,17 +50,17 @@ class Split(NamedTuple):
     test: Pictures
 
 
-def load_split(data: LabelledData | DetectionData, count: int, size: int, device: torch.device) -> Split:
+def load_split(data: object, count: int, size: int, device: torch.device) -> Split:
     """`count` training pictures, drawn by chance, always the same ones; of each class's validation pictures the first
     half for the reward, the second for the comparison at the end.
 
     Raises:
-        ConfigError: data with boxes.
+        ConfigError: data without a class for each picture.
         DataError: a picture that cannot be read, or no class with two validation pictures.
     """
     if not isinstance(data, LabelledData):
         raise ConfigError(
-            "the search learns from pictures with one class each, and this data set has boxes: choose "
+            "the search learns from pictures with one class each, and this data set has none: choose "
             "data=scene_objects, data=cifar10_jpeg, or data=folder data.root=..."
         )
     drawn = sorted(range(len(data.train)), key=lambda i: mix(0, i))[:count]

@@ -1,0 +1,61 @@
+"""From a position in a `SegmentationIndex` to a sample at network size."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from visionkit.data.dataset import read_checked
+from visionkit.data.scale_crop import on_top_of
+from visionkit.data.segmentation import SegmentationIndex
+from visionkit.data.transforms import resize
+from visionkit.ops.hashing import mix
+from visionkit.ops.keep_size import KeepSize
+from visionkit.ops.resize import TestResize
+from visionkit.structures import Sample, Truth
+
+
+class SegmentationDataset:
+    """Reads, augments, then brings to size. The same key gives the same sample in any process at any time.
+
+    Args:
+        index: the pictures and their label maps.
+        augment: Sample -> Sample at the file's size, or None. Where it gives a size of its own (a random crop), nothing
+            follows.
+        resize: to network size.
+        seed: of the run.
+    """
+
+    def __init__(
+        self,
+        index: SegmentationIndex,
+        augment: Callable[[Sample], Sample] | None,
+        resize: TestResize | KeepSize,
+        seed: int,
+    ) -> None:
+        self.index, self._resize, self._seed = index, resize, seed
+        self._augment = on_top_of(augment, resize.shape)
+        self._sized = getattr(augment, "sets_size", False)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        """`key` is (epoch, position). DataError names the file that cannot be read."""
+        sample = self.read(key[1], mix(self._seed, key[0], self.index.image_id(key[1])))
+        if self._augment is not None:
+            sample = self._augment(sample)
+        if self._sized:
+            return sample
+        height, width = sample.image.shape[:2]
+        return resize(sample, self._resize.shape((height, width)))
+
+    def size(self, key: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) at network size, known without reading; 1, 1 where an augmentation sets it."""
+        return (1, 1) if self._sized else self._resize.shape(self.index.size(key[1]))
+
+    def read(self, i: int, seed: int = 0) -> Sample:
+        """Picture i as it is on disk, upright, with its label map."""
+        image = read_checked(self.index, i)
+        none = np.zeros(0, np.int64)
+        truth = Truth(np.zeros((0, 4), np.float32), none, none.astype(np.bool_), semantic=self.index.semantic(i))
+        return Sample(image, truth, self.index.image_id(i), self.index.size(i), seed=seed)
