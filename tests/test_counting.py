@@ -69,7 +69,7 @@ def test_the_validation_loss_is_that_of_training(index, model):
 
     own = index.select([3])
     batch, targets = collate([PointsDataset(own, None, model.resize, 0)[0, 0]], multiple=1)
-    losses = sum(float(value) for value in model.eval()(batch, targets).values())
+    losses = sum(value.item() for value in model.eval()(batch, targets).values())
     assert CountingEvaluator(own).metrics(model)["val_loss"] == pytest.approx(losses, rel=1e-5)
 
 

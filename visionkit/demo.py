@@ -78,15 +78,16 @@ def describe(name: str, found: Found, names: Sequence[str], threshold: float) ->
     return f"{name}: {', '.join(f'{n} {c}' for c, n in counts.most_common()) or f'nothing above {threshold:g}'}"
 
 
-def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -> np.ndarray:
+def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float, all_named: bool = False) -> np.ndarray:
     """The picture with its boxes, or its most probable classes above it; a small one is enlarged, or the names would
-    hide it."""
+    hide it. With `all_named` a legend has every class, so that the frames of a video are of one size."""
     if isinstance(found, Classification):
         return titled(frame.image, [f"{r['class']} {r['score']:.2f}" for r in records(found, names)[:3]], side=192)
     if isinstance(found, Density):
         return density_picture(frame.image, found.density.numpy())
     if isinstance(found, Segmentation):
-        return _painted(frame.image, found.labels.numpy(), names)
+        classes = found.labels.numpy()  # (H, W)
+        return _painted(frame.image, classes, names, range(len(names)) if all_named else np.unique(classes).tolist())
     masks = None
     if isinstance(found, Localization):  # one object, whatever its probability
         best = found.probabilities.argmax()[None]
@@ -106,13 +107,13 @@ def _drawn(frame: Frame, found: Found, names: Sequence[str], threshold: float) -
     )
 
 
-def _painted(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> np.ndarray:
-    """The picture with its classes as a veil of colours, and a legend of those that occur below it."""
-    colors, present = spread_colors(len(names)), np.unique(labels)
+def _painted(image: np.ndarray, labels: np.ndarray, names: Sequence[str], shown: Sequence[int]) -> np.ndarray:
+    """The picture with its classes as a veil of colours, and a legend of some of them below it."""
+    colors = spread_colors(len(names))
     picture = overlay(image, labels, colors)
     scale = legible_scale((picture.shape[0], picture.shape[1]))
     picture = picture.repeat(scale, axis=0).repeat(scale, axis=1)
-    key = legend([names[k] for k in present], colors[present], picture.shape[1])
+    key = legend([names[k] for k in shown], colors[list(shown)], picture.shape[1])
     return np.concatenate([picture, key])
 
 
@@ -188,7 +189,7 @@ class VideoWriter:
             (self.folder / f"{self.source.stem}.json").write_text(json.dumps(content, indent=1) + "\n")
 
     def write(self, frame: Frame, found: Found, names: Sequence[str], threshold: float) -> None:
-        drawn = _drawn(frame, found, names, threshold)
+        drawn = _drawn(frame, found, names, threshold, all_named=True)
         if self.video is None:
             self.folder.mkdir(parents=True, exist_ok=True)
             path = self.folder / f"{self.source.stem}.mp4"

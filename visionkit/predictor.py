@@ -17,7 +17,6 @@ from visionkit.engine import checkpoint
 from visionkit.errors import ConfigError
 from visionkit.models.classifier import Classifier
 from visionkit.models.segment_views import SegmentViews
-from visionkit.models.segmenter import Segmenter
 from visionkit.structures import Classification, Density, Detections, Localization, Segmentation
 
 Found = Detections | Classification | Localization | Segmentation | Density
@@ -70,9 +69,10 @@ def with_views(predictor: Predictor, node: Any) -> Callable[[np.ndarray], Found]
     if node is None:
         return predictor.predict
     views = instantiate(node)
-    if not isinstance(predictor.model, Segmenter) or not isinstance(views, SegmentViews):
+    model: Any = predictor.model
+    if not hasattr(model, "segment") or not isinstance(views, SegmentViews):
         raise ConfigError("views are for segmenters here: whole, multi_scale or tiles.")
-    return partial(views, predictor.model)
+    return partial(views, model)
 
 
 def published(config: Any, device: str | torch.device = "cpu") -> Predictor:

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from visionkit.data.crowd_picture import CrowdSettings, draw_crowd
+from visionkit.data.crowd_picture import draw_crowd
+from visionkit.data.crowd_settings import CrowdSettings
 from visionkit.data.crowds import crowds, generate_crowds
 from visionkit.data.image import read_image
 from visionkit.errors import ConfigError, DataError

@@ -40,7 +40,9 @@ def painted(sizes: list[tuple[int, int]], canvas: tuple[int, int]) -> tuple[Batc
     semantic = torch.zeros(len(sizes), *canvas, dtype=torch.int64)
     noise = torch.from_numpy(np.random.default_rng(0).integers(-20, 20, (len(sizes), 3, *canvas)))
     for i, (height, width) in enumerate(sizes):
-        semantic[i][((y - 0.3 * height).abs() < 0.2 * height) & ((x - (0.25 + 0.1 * i) * width).abs() < 0.2 * width)] = 1
+        semantic[i][
+            ((y - 0.3 * height).abs() < 0.2 * height) & ((x - (0.25 + 0.1 * i) * width).abs() < 0.2 * width)
+        ] = 1
         semantic[i][(y - 0.65 * height) ** 2 + (x - 0.7 * width) ** 2 < (0.25 * height) ** 2] = 2
     pixels = (COLORS[semantic].permute(0, 3, 1, 2) + noise).clamp(0, 255).to(torch.uint8)
     semantic[:, :, :2] = 255
@@ -57,7 +59,7 @@ def truth(semantic: torch.Tensor) -> Targets:
 
 
 def overfitted(model: nn.Module, batch: Batch, targets: Targets, steps: int, rate: float = 3e-3) -> float:
-    """Trains on the one batch; the share of labelled pixels of the pictures, predicted as after training, that are right."""
+    """Trains on the one batch; then the share of its labelled pixels whose class is found."""
     optimizer = torch.optim.AdamW(model.train().parameters(), rate)
     for step in range(steps):
         optimizer.zero_grad()

@@ -7,7 +7,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pixel_pictures import fixed_weights, overfitted, painted, small_vgg, truth
-from torch import nn
 
 from visionkit.backbones.fpn import build_fpn
 from visionkit.backbones.lenet import lenet
@@ -55,7 +54,7 @@ def test_a_padded_network_sees_the_border_of_its_patch():
     """The two differ then; with as much picture around each patch as its cells see, naive is shared again."""
     images = torch.randn(1, 3, 120, 140)
     naive, shared = both(small, images, 16)
-    assert 1e-2 < (naive - shared).abs().max()
+    assert (naive - shared).abs().max() > 1e-2
     model = small(step=16)
     fixed_weights(model)
     before = 16 - 8 + 32  # half a patch, to the middle of the first block, and the margin
@@ -132,7 +131,7 @@ def test_overfits_two_pictures(sharing):
     batch, targets = painted(SIZES, (48, 64))
     torch.manual_seed(0)
     model = small("batch", patches=48, balanced=True, step=4, sharing=sharing)
-    assert overfitted(model, batch, targets, 50) > (0.9 if not sharing else 0.7), "trained on patches, borders and all"
+    assert overfitted(model, batch, targets, 50) > (0.6 if sharing else 0.9), "it knows the border of its patches"
     assert model.training, "in the mode that it was in"
 
 
@@ -167,6 +166,8 @@ def test_an_image_gives_the_same_alone_and_in_a_batch(sharing):
     batch, _ = painted(SIZES, (48, 64))
     originals = [(48, 64), (82, 100)]
     within = model.probabilities(batch, originals)
+    with torch.no_grad():
+        assert model.logits(batch).shape == (2, 3, 48, 64)
     assert [tuple(one.shape) for one in within] == [(3, 48, 64), (3, 82, 100)]
     torch.testing.assert_close(within[1].sum(dim=0), torch.ones(82, 100))
     pixels = batch.pixels[1:, :, :41, :50].contiguous()
@@ -179,6 +180,12 @@ def test_what_has_outputs_for_each_class_is_named():
     changed = {key for key in shapes[0] if shapes[0][key] != shapes[1][key]}
     named = {key for key in shapes[0] if key.split(".")[0] in PatchSegmenter.class_layers}
     assert changed == named == {"head.linear.weight", "head.linear.bias", "class_weights"}
+
+
+@pytest.mark.parametrize("sharing", [False, True])
+def test_scores_are_computed_where_the_picture_is(sharing):
+    model = small(step=16, sharing=sharing).eval().to("meta")
+    assert model.scores(torch.zeros(1, 3, 40, 50, device="meta")).shape == (1, 3, 40, 50)
 
 
 def test_chunks_make_no_difference():
@@ -211,4 +218,3 @@ def test_settings_are_refused_in_a_sentence():
     with pytest.raises(ConfigError, match="the tail of ResNet sees the border"):
         patches(basic_resnet((8, 8, 16, 16)), 3, sharing=True)
     assert patches(basic_resnet((8, 8, 16, 16)), 3, patch=40).patch == 40
-    assert isinstance(small().backbone.pool(torch.zeros(1, 16, 2, 2)), torch.Tensor) and isinstance(small(), nn.Module)

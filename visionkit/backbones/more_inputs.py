@@ -1,5 +1,7 @@
 """A network that sees more than colours: further channels beside those that its first layer was trained on."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone
@@ -9,12 +11,12 @@ from visionkit.errors import ConfigError
 class WiderConv2d(nn.Conv2d):
     """A convolution with further input channels, (B, C + extra, h, w) -> (B, C', h', w').
 
-    Those begin with weights of zero, in a layer called `extra`; the others keep their names and values, so weights of the
-    network as it was load as before, and on channels of zeros it gives what it gave.
+    Those begin with weights of zero, in a layer called `extra`. The others keep their names and values: weights of the
+    network load as before, and on channels of zeros it gives what it gave.
     """
 
     def __init__(self, conv: nn.Conv2d, extra: int) -> None:
-        shape = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
+        shape: dict[str, Any] = {"kernel_size": conv.kernel_size, "stride": conv.stride, "padding": conv.padding}
         shape |= {"dilation": conv.dilation, "padding_mode": conv.padding_mode}
         super().__init__(conv.in_channels, conv.out_channels, **shape, bias=conv.bias is not None, device="meta")
         self.weight, self.bias = conv.weight, conv.bias
@@ -37,8 +39,8 @@ def add_inputs(backbone: Backbone, extra: int) -> str:
     found = next(((name, one) for name, one in backbone.named_modules() if isinstance(one, nn.Conv2d)), None)
     if found is None or type(found[1]) is not nn.Conv2d or found[1].in_channels != len(backbone.mean):
         raise ConfigError(
-            f"{type(backbone).__name__} does not begin with a plain convolution of {len(backbone.mean)} channels, so it "
-            "cannot be given further ones: choose another backbone (vgg11_bn, resnet18)."
+            f"{type(backbone).__name__} does not begin with a plain convolution of {len(backbone.mean)} channels, so "
+            "it cannot be given further ones: choose another backbone (vgg11_bn, resnet18)."
         )
     name, conv = found
     parent, _, own = name.rpartition(".")

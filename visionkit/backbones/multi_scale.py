@@ -1,4 +1,4 @@
-"""One network on several scales of the picture (Farabet et al., "Learning Hierarchical Features for Scene Labeling", 2013).
+"""One network on several scales (Farabet et al., "Learning Hierarchical Features for Scene Labeling", 2013).
 
 A neck that is a backbone without a tail: it serves models that say something about each pixel.
 """
@@ -7,19 +7,21 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from visionkit.backbones.base import Backbone, Stage
 from visionkit.backbones.chain import require_stages
 from visionkit.errors import ConfigError
 
+_NO_TAIL = "a network on several scales has no tail: it is for task=farabet alone"
+
 
 class MultiScale(Backbone):
     """The maps of one stage at every scale, brought to the size of the finest and put side by side (sec. 3.1).
 
-    All scales share all weights. Each is half as large as the one before, a pixel being the mean of four. The paper takes
-    a Laplacian pyramid and normalises every neighbourhood; a plain one is what a network that was trained on pictures
-    knows, and what its norms expect.
+    All scales share all weights. Each is half as large as the one before, a pixel being the mean of four. The paper
+    takes a Laplacian pyramid and normalises every neighbourhood; a plain one is what a network that was trained on
+    pictures knows, and what its norms expect.
 
     What the body has beyond the stage is deleted, its tail included.
 
@@ -59,7 +61,10 @@ class MultiScale(Backbone):
         return {"scales": torch.cat(found, dim=1)}  # (B, levels * C', h, w)
 
     def tail_maps(self, windows: Tensor) -> Tensor:
-        raise ConfigError("a network on several scales has no tail: it is for task=farabet alone")
+        raise ConfigError(_NO_TAIL)
+
+    def new_classifier(self, num_classes: int) -> nn.Module:
+        raise ConfigError(_NO_TAIL)
 
     def innermost(self) -> Backbone:
         return self.body.innermost()

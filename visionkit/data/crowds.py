@@ -16,7 +16,8 @@ from typing import Any
 import cv2
 
 from visionkit.data.adaptive_kernels import ADAPTIVE, Kernel
-from visionkit.data.crowd_picture import GENERATOR_VERSION, SPLITS, CrowdSettings, draw_crowd
+from visionkit.data.crowd_picture import draw_crowd
+from visionkit.data.crowd_settings import GENERATOR_VERSION, SPLITS, CrowdSettings
 from visionkit.data.points import CountingData, join_points
 from visionkit.data.points_csv import read_points
 from visionkit.data.progress import Progress
