@@ -247,7 +247,9 @@ OPTIONS = [(group, file.stem) for group in ("backbone", "data", "augment", "opti
 
 @pytest.mark.parametrize("group,option", OPTIONS)
 def test_every_option_composes_and_names_what_may_be_built(group, option):
-    own_pictures = ["data.root=pictures"] if option in ("folder", "csv", "shards") else []  # no default
+    own_pictures = (
+        ["data.root=pictures"] if option in ("folder", "csv", "shards", "points", "image_masks") else []
+    )  # no default
     config = to_plain(compose("train", [f"{group}={option}", *own_pictures]))
     assert {"weights", "norm"} <= set(config["backbone"])  # backbone.weights=PATH works on every one
     targets = list(targets_in(config))

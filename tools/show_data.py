@@ -39,8 +39,9 @@ def show_data(config: Any) -> None:
     model = build_model(config, len(data.names), pretrained=False)  # it says to what size pictures are brought
     dataset = train_dataset(config, data, model, config.split)
     count = min(config.count, len(dataset))
+    colors = getattr(index, "colors", None)  # of label maps
     samples = [dataset[(config.epoch, i)] for i in range(count)]
-    pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names)]
+    pictures = [picture for s in samples for picture in drawn_samples(*collate([s]), data.names, colors)]
     write_image(path, mosaic(pictures, titles=[Path(index.path(i)).name for i in range(count)]))
     objects = f"{index.objects} objects of " if isinstance(index, DetectionIndex | LabelledIndex) else ""
     print(f"{count} of {len(index)} images, {objects}{len(data.names)} classes: {path}")

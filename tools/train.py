@@ -73,7 +73,8 @@ def train(config: Any) -> None:
     if config.trainer.compile:
         compile_model(model)
     evaluator = build_evaluator(config, data.val, config.trainer.workers)
-    samples = training_samples(loader, data.names) if distributed.is_main() else None  # reads the first images
+    colors = getattr(data.train, "colors", None)  # of label maps
+    samples = training_samples(loader, data.names, colors) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
     warnings = (*anchor_report(model, data.train), *never_trained(phases, model))

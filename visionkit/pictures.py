@@ -32,8 +32,11 @@ def write_image(path: Path, image: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
-def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[np.ndarray]:
-    """The images of a training batch without their padding, with their truth."""
+def drawn_samples(
+    batch: Batch, targets: Targets, names: Sequence[str], colors: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """The images of a training batch without their padding, with their truth; label maps in `colors` (K, 3) uint8, or
+    in VOC's."""
     pictures = []
     for i, (height, width) in enumerate(batch.sizes.tolist()):
         image = batch.pixels[i, :, :height, :width].permute(1, 2, 0).contiguous().numpy()  # (h, w, 3)
@@ -42,7 +45,7 @@ def drawn_samples(batch: Batch, targets: Targets, names: Sequence[str]) -> list[
             continue
         if targets.semantic is not None:
             labels = targets.semantic[i, :height, :width].numpy()
-            pictures.append(overlay(image, labels, spread_colors(len(names))))
+            pictures.append(overlay(image, labels, spread_colors(len(names)) if colors is None else colors))
             continue
         if targets.points is not None and targets.points_valid is not None:
             pictures.append(draw_points(image, targets.points[i][targets.points_valid[i]].numpy()))
@@ -72,12 +75,12 @@ def titled(image: np.ndarray, lines: Sequence[str], side: int = 128) -> np.ndarr
     return picture
 
 
-def training_samples(loader: TrainLoader, names: Sequence[str]) -> np.ndarray:
+def training_samples(loader: TrainLoader, names: Sequence[str], colors: np.ndarray | None = None) -> np.ndarray:
     """A mosaic (H, W, 3) uint8 of the first training batch. DataError when an image of it cannot be read."""
     batches = loader.batches(0)
     batch, targets = next(batches)
     batches.close()  # type: ignore[attr-defined]
-    return mosaic(drawn_samples(batch, targets, names)[:16])
+    return mosaic(drawn_samples(batch, targets, names, colors)[:16])
 
 
 def detections_beside_truth(

@@ -5,6 +5,7 @@ import pytest
 
 from tests.data.conftest import write_mask, write_picture
 from visionkit.config import compose, instantiate
+from visionkit.data.class_weights import count_pixels
 from visionkit.data.coco_segmentation import coco_panoptic, coco_stuff
 from visionkit.errors import ConfigError, DataError
 
@@ -71,7 +72,7 @@ def test_void_alone_and_images_without_annotation(panoptic):
     path = panoptic.root / "annotations/panoptic_train2017/000000000009.png"
     write_mask(path, np.zeros((3, 4, 3)))
     data = panoptic.read()
-    assert (data.train.semantic(0) == 255).all() and data.train.pixel_counts().tolist() == [0, 0]
+    assert (data.train.semantic(0) == 255).all() and count_pixels(data.train).pixels.tolist() == [0, 0]
     assert len(data.train.report) == 1 and "1 of 2 images have no annotation" in data.train.report[0]
 
 

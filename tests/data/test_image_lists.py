@@ -3,6 +3,7 @@ import pytest
 
 from tests.data.conftest import write_mask, write_picture
 from visionkit.config import compose, instantiate
+from visionkit.data.class_weights import count_pixels
 from visionkit.data.image_lists import image_lists
 from visionkit.errors import ConfigError, DataError
 
@@ -36,7 +37,7 @@ def test_reads_both_lists(camvid):
 
 def test_void_and_colours(camvid):
     data = image_lists(**camvid(values=10), void=[10, 11], colors=[[1, 2, 3], [4, 5, 6]])
-    assert data.train.pixel_counts().tolist() == [0, 0]  # no labelled pixel at all
+    assert count_pixels(data.train).pixels.tolist() == [0, 0]  # no labelled pixel at all
     assert data.train.colors.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
@@ -58,7 +59,7 @@ def test_tabs_blank_lines_and_other_roots(camvid, tmp_path):
         ("train/0.png a b", r"line 1: .* is not a picture and its label map \(parted by a tab"),
         ("train/0.png trainannot/0.png\n" * 2, r"line 2: train/0\.png is listed in line 1 already"),
         ("train/9.png trainannot/0.png", r"image .*train/9\.png does not exist"),
-        ("train/0.png trainannot/9.png\ntrain/1.png trainannot/8.png", r"label map .*9\.png does not exist \(2 missing"),
+        ("train/0.png trainannot/9.png\ntrain/1.png trainannot/8.png", r"map .*9\.png does not exist \(2 missing"),
         ("\n", "the training set is empty"),
         ("train.txt trainannot/0.png", r"image .*train\.txt cannot be read: not an image"),
     ],
@@ -93,7 +94,7 @@ def test_camvid_itself(datasets_root):
     data = instantiate(compose("train", ["data=camvid"]).data)
     assert (len(data.train), len(data.val), len(data.names)) == (123, 34, 11)
     assert not data.train.report and not data.val.report
-    counts = data.val.pixel_counts()
+    counts = count_pixels(data.val).pixels
     assert (counts > 0).all() and counts.sum() < 34 * 360 * 480  # void is not counted
     assert data.names[counts.argmax()] in ("road", "building") and data.train.size(0) == (360, 480)
     labels = data.val.semantic(0)

@@ -15,7 +15,9 @@ VALUES = np.array([[0, 1, 2], [20, 0, 1]], np.uint8)
 def test_reads_selects_and_relabels(tmp_path):
     for k in range(2):
         savemat(tmp_path / f"{k}.mat", {"GTcls": {"Segmentation": VALUES + k}})
-    maps = SbdMaps(Blobs.pack([str(tmp_path / f"{k}.mat").encode() for k in range(2)]), index_table(range(22), [2]))
+    table = index_table(range(22))
+    table[2] = 255
+    maps = SbdMaps(Blobs.pack([str(tmp_path / f"{k}.mat").encode() for k in range(2)]), table)
     assert maps.read(0).tolist() == [[0, 1, 255], [20, 0, 1]] and len(maps) == 2
     moved = pickle.loads(pickle.dumps(maps.select(np.array([1])).relabelled(np.arange(22)[::-1])))
     assert moved.read(0).tolist() == [[20, 255, 18], [0, 20, 255]] and moved.name(0).endswith("1.mat")

@@ -4,8 +4,9 @@ from scipy.io import savemat
 
 from tests.data.conftest import write_mask, write_picture
 from visionkit.config import compose, instantiate
-from visionkit.data.scenes import generate
+from visionkit.data.class_weights import count_pixels
 from visionkit.data.scene_settings import settings_from
+from visionkit.data.scenes import generate
 from visionkit.data.voc_names import VOC_NAMES
 from visionkit.data.voc_segmentation import voc_segmentation
 from visionkit.errors import ConfigError, DataError
@@ -62,7 +63,7 @@ def test_voc_alone(trees):
     assert data.names == VOC_NAMES and len(VOC_NAMES) == 21 and data.names[:2] == ("background", "aeroplane")
     assert (stems(data.train), stems(data.val)) == (["2007_1", "2007_2"], ["2007_3", "2007_4"])
     labels = data.train.semantic(0)
-    assert (labels[0] == 255).all() and (labels[1:] == 7).all() and data.train.pixel_counts()[7] == 30
+    assert (labels[0] == 255).all() and (labels[1:] == 7).all() and count_pixels(data.train).pixels[7] == 30
 
 
 def test_several_trees_and_one_string(trees):
@@ -123,6 +124,7 @@ def test_missing_files(trees):
     (trees.voc / "JPEGImages/2007_3.jpg").unlink()
     with pytest.raises(DataError, match=r"val\.txt: image .*2007_3\.jpg does not exist"):
         trees.read(train=["val"])
+    trees.picture("2007_3")
     (trees.sbd / "cls/2008_1.mat").unlink()
     with pytest.raises(DataError, match=r"sbd \(train\.txt, val\.txt\): label map .*2008_1\.mat does not exist"):
         trees.read(train=[], extra=trees.extra)

@@ -11,7 +11,7 @@ from visionkit.models.dense_tail import covering_tail, deepest_map, skip_stages,
 
 
 def test_margins_by_hand():
-    """VGG: fc6 sees 3 cells of pool5, each 2 of c5; zeros for the 4 that it loses. A ResNet's tail is padded already."""
+    """VGG: fc6 sees 3 cells of pool5, each 2 of c5; zeros for the 4 that it loses. A ResNet's tail is padded."""
     assert tail_margin(vgg11_bn_narrow()) == 4
     assert tail_margin(resnet18()) == 0
 

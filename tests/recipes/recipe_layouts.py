@@ -148,11 +148,56 @@ def write_image_lists(root: Path, data: dict[str, Any]) -> None:
         (root / split).write_text("".join(lines))
 
 
+def write_voc_segmentation(root: Path, data: dict[str, Any]) -> None:
+    """VOC's lists, pictures and palette PNGs; SBD's folder beside the tree, with .mat files like the released ones."""
+    from scipy.io import savemat
+
+    for first, split in enumerate((data["train"], data["val"])):
+        for name in split:
+            stems = [f"2007_{100 * first + i:06d}" for i in range(3)]
+            for i, stem in enumerate(stems):
+                write_picture(root / "JPEGImages" / f"{stem}.jpg", 100 * first + i)
+                write_label_map(root / "SegmentationClass" / f"{stem}.png", (0, 5 + i))
+            lists = root / "ImageSets" / "Segmentation"
+            lists.mkdir(parents=True, exist_ok=True)
+            (lists / f"{name}.txt").write_text("".join(f"{stem}\n" for stem in stems))
+    sbd = root.parent.parent / data["extra"]["root"]
+    (sbd / "cls").mkdir(parents=True)
+    for first, name in enumerate(data["extra"]["lists"]):
+        stems = [f"2008_{100 * first + i:06d}" for i in range(3)]
+        for i, stem in enumerate(stems):
+            write_picture(sbd / "img" / f"{stem}.jpg", 200 + 100 * first + i)
+            labels = np.zeros((72, 96), np.uint8)
+            labels[10:40, 20:60] = 1 + i
+            savemat(sbd / "cls" / f"{stem}.mat", {"GTcls": {"Segmentation": labels}})
+        (sbd / name).write_text("".join(f"{stem}\n" for stem in stems))
+
+
+def write_shanghaitech(root: Path, data: dict[str, Any]) -> None:
+    """The pictures of a part, and a .mat file with a cell of a struct for each."""
+    from scipy.io import savemat
+
+    for first, split in enumerate((data["train"], data["val"])):
+        folder = root / data["part"] / split
+        (folder / "ground_truth").mkdir(parents=True)
+        for i in range(1, 4):
+            write_picture(folder / "images" / f"IMG_{i}.jpg", 10 * first + i)
+            struct = np.zeros((1, 1), dtype=[("location", object), ("number", object)])
+            points = np.random.default_rng(i).uniform(2, 70, (4 * i, 2))
+            struct[0, 0]["location"], struct[0, 0]["number"] = points, np.array([[4 * i]], np.uint16)
+            cell = np.empty((1, 1), object)
+            cell[0, 0] = struct
+            savemat(folder / "ground_truth" / f"GT_IMG_{i}.mat", {"image_info": cell})
+
+
 LAYOUTS = {
     "visionkit.data.sources.coco": write_coco,
     "visionkit.data.sources.voc": write_voc,
     "visionkit.data.image_lists.image_lists": write_image_lists,
+    "visionkit.data.crowds.crowds": nothing,
     "visionkit.data.scenes.scenes": nothing,
+    "visionkit.data.shanghaitech.shanghaitech": write_shanghaitech,
+    "visionkit.data.voc_segmentation.voc_segmentation": write_voc_segmentation,
     "visionkit.data.scenes_semantic.scenes_semantic": nothing,
     "visionkit.data.digits.digits": nothing,
     "visionkit.data.folders.folder": write_folders,

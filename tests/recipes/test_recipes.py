@@ -9,13 +9,19 @@ import math
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from recipe_layouts import LAYOUTS
 
+from visionkit.assemble import build_model
 from visionkit.config import CONFIGS, compose, to_plain
 
-LARGE = ("alexnet_imagenet", "vgg16_imagenet")  # half a gigabyte and more a checkpoint: test_published takes their step
+# Half a gigabyte and more a checkpoint: test_published takes the classifiers' step.
+LARGE = (
+    *("alexnet_imagenet", "vgg16_imagenet", "deconvnet_vgg16_voc12"),
+    *("fcn32s_vgg16_voc11", "fcn16s_vgg16_voc11", "fcn8s_vgg16_voc11"),
+)
 EXPERIMENTS = sorted(path.stem for path in (CONFIGS / "experiment").glob("*.yaml"))
 RUNS = [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in EXPERIMENTS]
 TINY = {  # of a detector's task and of the data's keys those that the experiment has
@@ -29,9 +35,12 @@ TINY = {  # of a detector's task and of the data's keys those that the experimen
     },
     "data": {"train_images": "4", "val_images": "3"},
 }
+DENSE = ("visionkit.segmentation.SegmentationEvaluator", "visionkit.counting.CountingEvaluator")
 METRICS = {  # by the kind of evaluation
     "visionkit.detection.DetectionEvaluator": {"AP", "AP50", "AP75", "AR100", "val_loss"},
     "visionkit.classification.ClassificationEvaluator": {"top1", "top5", "val_loss"},
+    "visionkit.segmentation.SegmentationEvaluator": {"mIoU", "pixel_accuracy", "val_loss"},
+    "visionkit.counting.CountingEvaluator": {"MAE", "RMSE", "val_loss"},
 }
 
 
@@ -40,6 +49,10 @@ def tiny(config: dict[str, Any]) -> list[str]:
     small = []
     if config["evaluation"]["_target_"] == "visionkit.detection.DetectionEvaluator":
         small = [f"{g}.{key}={value}" for g, keys in TINY.items() for key, value in keys.items() if key in config[g]]
+    if config["evaluation"]["_target_"] in DENSE:
+        small = [f"data.{key}={value}" for key, value in TINY["data"].items() if key in config["data"]]
+        small += ["augment.steps=[]"] if "steps" in config["augment"] else []  # windows of 512 pixels
+        small += ["task.short=64", "task.long=96"] if config["task"]["short"] else []
     if config["data"]["_target_"] == "visionkit.data.imagenet_tree.imagenet":
         small = ["task.size=96", "task.short=96"]  # test_published takes a step at full size
     trainer = ("max_steps=2", "batch_size=2", "accumulate=1", "workers=0", "device=cpu")
@@ -90,6 +103,15 @@ def test_two_steps_and_evaluation(name, run, tmp_path, monkeypatch, capsys):
     if "top1" in metrics:
         assert 0 <= metrics["top1"] <= metrics["top5"] <= 1 and math.isfinite(metrics["val_loss"])
         assert predictions and all({"file", "truth", "found"} <= set(entry) for entry in predictions)
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_the_models_of_large_ones_are_built(name):
+    """Without memory for their weights."""
+    config = compose("train", [f"experiment={name}", "backbone.weights=null"])
+    with torch.device("meta"):
+        model = build_model(config, 21)
+    assert sum(parameter.numel() for parameter in model.parameters()) > 50_000_000
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -52,13 +52,6 @@ class SegmentationIndex:
             )
         return labels
 
-    def pixel_counts(self) -> np.ndarray:
-        """(K,) int64, labelled pixels of each class over all pictures; reads every map."""
-        counts = np.zeros(256, np.int64)
-        for i in range(len(self)):
-            counts += np.bincount(self.semantic(i).ravel(), minlength=256)
-        return counts[: len(self.names)]
-
     def select(self, rows: Sequence[int] | np.ndarray) -> "SegmentationIndex":
         """The pictures at these positions, in this order."""
         rows = np.asarray(rows, np.int64).reshape(-1)
