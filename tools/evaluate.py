@@ -71,6 +71,7 @@ def evaluate_model(config: Any) -> None:
     from visionkit.engine import distributed
     from visionkit.engine.precision import make_deterministic
     from visionkit.evaluation.accuracy import ClassificationReport
+    from visionkit.evaluation.counting import CountingReport
     from visionkit.evaluation.mean_iou import SegmentationReport
     from visionkit.evaluation.probabilities import PROBABILITIES, write_probabilities
     from visionkit.given_proposals import with_proposals
@@ -95,7 +96,7 @@ def evaluate_model(config: Any) -> None:
     report = evaluator(predictor.model, folder)
     if report is not None:
         written = "metrics.json and predictions.json are"
-        if isinstance(report, ClassificationReport | SegmentationReport):
+        if isinstance(report, ClassificationReport | CountingReport | SegmentationReport):
             evaluator.draw(folder, predictor, report)
             written = "metrics.json, predictions.json, plots/ and samples/ are"
             if isinstance(report, ClassificationReport) and report.probabilities is not None:

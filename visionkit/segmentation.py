@@ -27,7 +27,7 @@ from visionkit.models.segment_views import SegmentViews, Whole
 from visionkit.models.segmenter import Segmenter
 from visionkit.pictures import training_curves, write_image
 from visionkit.structures import Batch, Segmentation, Targets, Truth
-from visionkit.viz.segmentation_plots import plot_class_iou
+from visionkit.viz.segmentation_plots import plot_class_iou, plot_pixel_confusion
 from visionkit.viz.semantic import segmentation_sheet
 
 METRICS = ("mIoU", "fwIoU", "pixel_accuracy", "mean_accuracy", "boundary_f", "val_loss")
@@ -148,6 +148,7 @@ class SegmentationEvaluator:
             training_curves(folder)
         ious = [row.scores.get("IoU") for row in report.per_class]
         plot_class_iou(self.index.names, ious, folder / "plots" / "iou.png")
+        plot_pixel_confusion(self.index.names, report.confusion, folder / "plots" / "confusion.png")
         step = max(1, len(self.index) // SHOWN)
         rows = []
         for i in range(0, len(self.index), step)[:SHOWN]:
