@@ -80,7 +80,11 @@ def test_two_steps_and_evaluation(name, run, tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr()
     monitor = config["evaluation"]["monitor"]
     steps_taken = steps_of(config)
-    assert f"step {steps_taken}/{steps_taken}" in printed.out and f"{monitor} " in printed.out and printed.err.count("error") == 0
+    assert (
+        f"step {steps_taken}/{steps_taken}" in printed.out
+        and f"{monitor} " in printed.out
+        and printed.err.count("error") == 0
+    )
 
     for file in ("config.yaml", "command.txt", "environment.txt", "log.txt", "checkpoints/last.pt"):
         assert (run / file).stat().st_size > 0, file

@@ -226,4 +226,6 @@ def test_two_processes_train_as_one_with_the_doubled_batch(segmented, tmp_path):
         on_processes("train", count, *same, f"trainer.batch_size={4 // count}", f"output={folder}")
         weights.append(visionkit.load(folder / "checkpoints/best.pt").model.state_dict())
     for key, value in weights[0].items():
-        torch.testing.assert_close(weights[1][key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}")
+        torch.testing.assert_close(
+            weights[1][key], value, rtol=1e-4, atol=1e-5, msg=lambda text, key=key: f"{key}: {text}"
+        )

@@ -23,6 +23,9 @@ class FCNHead(nn.Module):
             before, the first twice as fine as the tail; none for FCN-32s.
         num_classes: K.
         stride: of the tail, pixels.
+        scale: what the first skip's maps are multiplied by; the second's by its square, and so on. Below 1 the finer maps
+            learn more slowly and the deepest, which knows most, comes first: for training "at once" (PAMI version, sec.
+            4.3; the released networks have 0.01 and 0.0001). 1 for training in turn.
         least: pixels that a side needs at least.
         deepest: what the first maps are called; "tail" is the backbone's dense tail.
     """
@@ -36,12 +39,13 @@ class FCNHead(nn.Module):
         skips: Mapping[str, int],
         num_classes: int,
         stride: int = 32,
+        scale: float = 1.0,
         least: int = 1,
         deepest: str = TAIL,
     ) -> None:
         super().__init__()
         self.stages = (deepest, *skips)
-        self.multiple, self.least = stride, least
+        self.multiple, self.least, self.scale = stride, least, scale
         widths = (channels, *skips.values())
         # By position, so that the scores of a coarser network have the same keys in a finer one.
         self.scores = nn.ModuleList([nn.Conv2d(width, num_classes, 1) for width in widths])
@@ -53,8 +57,8 @@ class FCNHead(nn.Module):
     def forward(self, maps: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
         first, *finer = self.stages
         found = self.scores[0](maps[first])  # (B, K, H / stride, W / stride)
-        for name, score, double in zip(finer, self.scores[1:], self.doubling, strict=True):
-            own = score(maps[name])
+        for k, (name, score, double) in enumerate(zip(finer, self.scores[1:], self.doubling, strict=True), start=1):
+            own = score(maps[name] * self.scale**k)
             # Networks with unpadded layers (AlexNet) have maps that are not exactly twice as large: stretch by a cell.
             found = resize_maps(double(found), (own.shape[2], own.shape[3])) + own
         return resize_maps(found, size)  # (B, K, H, W)

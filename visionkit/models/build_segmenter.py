@@ -30,6 +30,7 @@ def fcn(
     *,
     stride: int = 8,
     skips: Sequence[str] | None = None,
+    skip_scale: float = 1.0,
     deepest: str = TAIL,
     short: int | None = None,
     long: int | None = None,
@@ -40,6 +41,7 @@ def fcn(
         stride: of the finest map that takes part, pixels; from the tail's on it halves to this.
         skips: the stages of the finer maps, from coarse to fine; by default the first of each stride, which is the map
             that was just pooled (VGG's pool4 and pool3, a ResNet's c4 and c3).
+        skip_scale: what the first skip's maps are multiplied by, the second's by its square ...; see `FCNHead`.
         deepest: the map that the scores begin with: "tail", or a stage.
         short, long: sides that pictures are resized to, pixels (see `TestResize`); null leaves them as they are.
     Raises:
@@ -49,7 +51,7 @@ def fcn(
     channels, coarsest = deepest_map(backbone, deepest)
     skips = skip_stages(backbone, coarsest, stride) if skips is None else skips
     widths = skip_widths(backbone, coarsest, skips)
-    head = FCNHead(channels, widths, num_classes, coarsest, backbone.min_size, deepest)
+    head = FCNHead(channels, widths, num_classes, coarsest, skip_scale, backbone.min_size, deepest)
     return _segmenter(backbone, head, num_classes, short, long)
 
 
