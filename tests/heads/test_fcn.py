@@ -28,6 +28,18 @@ def test_skips_by_hand():
     torch.testing.assert_close(head(found, (64, 96)), resize_maps(expected, (64, 96)), rtol=1e-5, atol=1e-5)
 
 
+def test_finer_maps_can_be_held_back():
+    """The first skip by the factor, the second by its square."""
+    torch.manual_seed(0)
+    plain, held = FCNHead(6, {"c4": 5, "c3": 4}, 3), FCNHead(6, {"c4": 5, "c3": 4}, 3, scale=0.1)
+    for score in plain.scores:
+        nn.init.normal_(score.weight)
+    held.load_state_dict(plain.state_dict())
+    found = maps()
+    expected = plain({"tail": found["tail"], "c4": 0.1 * found["c4"], "c3": 0.01 * found["c3"]}, (64, 96))
+    torch.testing.assert_close(held(found, (64, 96)), expected)
+
+
 def test_scores_begin_at_zero_and_doubling_is_bilinear():
     head = FCNHead(6, {"c4": 5}, 3)
     assert head(maps(), (64, 96)).abs().max().item() == 0

@@ -236,6 +236,7 @@ def test_dilated_maps_are_as_fine_as_asked():
         ({"skips": ["pool3"]}, "has a stride of 8, and here 16 is wanted"),
         ({"deepest": "c9"}, "no stage 'c9'"),
         ({"short": 0}, "short=0"),
+        ({"skip_scale": 0}, "skip_scale=0"),
     ],
 )
 def test_settings_that_do_not_fit(settings, words):

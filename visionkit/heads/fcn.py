@@ -23,9 +23,9 @@ class FCNHead(nn.Module):
             before, the first twice as fine as the tail; none for FCN-32s.
         num_classes: K.
         stride: of the tail, pixels.
-        scale: what the first skip's maps are multiplied by; the second's by its square, and so on. Below 1 the finer maps
-            learn more slowly and the deepest, which knows most, comes first: for training "at once" (PAMI version, sec.
-            4.3; the released networks have 0.01 and 0.0001). 1 for training in turn.
+        scale: what the first skip's maps are multiplied by; the second's by its square, and so on. Below 1 the finer
+            maps learn more slowly and the deepest, which knows most, comes first: for training "at once" (the networks
+            that were released so have 0.01 and 0.0001). 1 for training in turn.
         least: pixels that a side needs at least.
         deepest: what the first maps are called; "tail" is the backbone's dense tail.
     """

@@ -115,6 +115,7 @@ RANGES: dict[str, tuple[str, Callable[[Any], bool]]] = {
     "hidden": _COUNT,
     "convs": _COUNT,
     "density_weight": _LENGTH,
+    "skip_scale": ("a number above 0, at most 1", lambda value: _number(value, 0.0, 1.0) and value > 0),
     "count_weight": _LENGTH,
     "balanced": _FLAG,
     "sharing": _FLAG,
