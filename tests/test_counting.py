@@ -113,7 +113,7 @@ def test_a_network_that_went_wrong(index, model):
 
 
 def test_refusals(index):
-    with pytest.raises(ConfigError, match="monitor=mAP: the metrics are MAE"):
+    with pytest.raises(ConfigError, match="monitor=mAP: MAE, RMSE"):
         CountingEvaluator(index, monitor="mAP")
     with pytest.raises(ConfigError, match="batch_size=0"):
         CountingEvaluator(index, batch_size=0)

@@ -26,6 +26,7 @@ from visionkit.viz.counting import plot_counts
 from visionkit.viz.density import density_picture
 from visionkit.viz.mosaic import mosaic
 
+JUDGING = ("MAE", "RMSE", "relative_error", "val_loss")  # metrics that say which network is better
 SHOWN = 9  # pictures on a sheet
 
 
@@ -62,8 +63,9 @@ class CountingEvaluator:
             )
         if isinstance(self.batch_size, bool) or not isinstance(self.batch_size, int) or self.batch_size < 1:
             raise ConfigError(f"evaluation.batch_size={self.batch_size}: a whole number of at least 1 is wanted.")
-        if self.monitor not in self.names():
-            raise ConfigError(f"evaluation.monitor={self.monitor}: the metrics are {', '.join(self.names())}.")
+        judging = [name for name in self.names() if name in JUDGING]
+        if self.monitor not in judging:
+            raise ConfigError(f"evaluation.monitor={self.monitor}: {', '.join(judging)} say which network is better.")
 
     def names(self) -> list[str]:
         """The metrics that a report of this evaluator has."""

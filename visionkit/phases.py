@@ -24,6 +24,7 @@ KEYS = ("share", "freeze", "trainable", "lr", "losses", "fit", "evaluate")
 FITS = "visionkit.fitted."  # where heads are fitted
 REGION_FITS = "visionkit.rcnn."  # where SVMs and box regressors of regions are
 WHOLE = "backbone"  # `freeze: backbone`: all of it
+WEIGHTS = "visionkit.segmentation.fit_class_weights"  # what classes count in the loss of a segmenter
 JOIN = "visionkit.alternating.share_trunk"
 TRUNK = "trunk"  # `freeze: trunk`: all that leads to the maps that regions are cut from
 
@@ -130,6 +131,10 @@ def _check_fits(settings: Mapping[str, Any], model: Any) -> None:
     if fits and not fitted:
         raise ConfigError(f"phases.{fits[0]} fits a head, and this one is trained: set task.head=svm or nearest.")
     _check_region_fits(settings, getattr(model, "head", None))
+    for name, phase in settings.items():
+        weighs = "fit" in phase and phase["fit"]["_target_"] == WEIGHTS
+        if weighs and not hasattr(model, "class_weights"):
+            raise ConfigError(f"phases.{name} weighs classes of pixels, which are for task=fcn and its kin.")
 
 
 def _check_own_trunk(settings: Mapping[str, Any], model: Any) -> None:

@@ -1,7 +1,9 @@
 """Measuring a segmenter on a data set, and fitting its class weights: where data, models and evaluation meet."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,7 +75,8 @@ class SegmentationEvaluator:
         val_loss: also the loss, averaged over pictures.
         monitor: the metric that decides which checkpoint is the best.
         views: what of each picture the model is shown.
-        save_maps: write the label maps that were found, as PNG files with a palette, into `maps/`.
+        save_maps: write the label maps that were found into `maps/`, as PNG files with a palette whose values are
+            positions in the list of classes.
     Raises:
         ConfigError: data without label maps, or an unknown metric.
     """
@@ -102,8 +105,13 @@ class SegmentationEvaluator:
 
     def names(self) -> list[str]:
         """The metrics that a report of this evaluator has."""
-        left_out = {"boundary_f": self.boundary, "val_loss": self.val_loss}
+        left_out = {"boundary_f": self.boundary, "val_loss": self._has_loss}
         return [name for name in METRICS if left_out.get(name, True)]
+
+    @property
+    def _has_loss(self) -> bool:
+        """A loss is of the whole picture."""
+        return self.val_loss and isinstance(self.views, Whole)
 
     def __call__(self, model: Segmenter, folder: Path | None = None) -> SegmentationReport | None:
         """The report on rank 0, None elsewhere. With `folder`, writes `metrics.json` and `predictions.json` there."""
@@ -127,7 +135,7 @@ class SegmentationEvaluator:
             self.index.names,
             whole.counts,
             [row.boundary for row in rows if row.boundary is not None] if self.boundary else None,
-            [row.loss for row in rows if row.loss is not None] if self.val_loss else None,
+            [row.loss for row in rows if row.loss is not None and row.accuracy is not None] if self._has_loss else None,
         )
         if folder is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -195,8 +203,15 @@ class SegmentationEvaluator:
         return float(total)
 
     def _write_map(self, folder: Path, i: int, found: np.ndarray) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_palette(folder / f"{Path(self.index.path(i)).stem}.png", found.astype(np.uint8))
+        """Under the picture's path below the folder that all pictures share: names may repeat in several folders."""
+        path = Path(self.index.path(i))
+        path = folder / path.relative_to(self._shared_folder).with_suffix(".png")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_palette(path, found.astype(np.uint8))
+
+    @cached_property
+    def _shared_folder(self) -> str:
+        return os.path.commonpath([os.path.dirname(self.index.path(i)) for i in range(len(self.index))])
 
     def _record(self, row: _Row) -> dict[str, Any]:
         i = row.position

@@ -31,7 +31,8 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     theirs, ours = checkpoint.weights_of(state), model.state_dict()
     theirs = _renamed(theirs, ours)
     # What says that something has been done to a model (its SVMs fitted, its trunks joined) is not true of a new run.
-    flags = [key for key, value in ours.items() if value.dtype == torch.bool]
+    # Nor are the weights that its classes had in the loss.
+    flags = [key for key, value in ours.items() if value.dtype == torch.bool or key == "class_weights"]
     reset = [key for key in ours if not same and any(has_prefix(key, layer) for layer in model.class_layers)]
     same_shape = {key for key, value in ours.items() if key in theirs and theirs[key].shape == value.shape}
     fitting = [key for key in ours if key in same_shape and key not in (*reset, *flags)]

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tests.data.conftest import write_mask, write_picture
-from visionkit.data.class_weights import METHODS, PixelCounts, class_weights, count_pixels, never_seen, weights_from
+from visionkit.data.class_weights import METHODS, PixelCounts, count_pixels, never_seen, weights_from
 from visionkit.data.image_lists import image_lists
 from visionkit.data.label_maps import IndexMaps, index_table
 from visionkit.data.ragged import Blobs
@@ -28,7 +28,7 @@ def test_counts_are_of_the_pictures_that_show_a_class(index):
 
 
 def test_median_frequency_by_hand(index):
-    weights = class_weights(index([[0, 0, 0, 1]], [[0, 2, 255, 255]]), "median_frequency")
+    weights = weights_from(count_pixels(index([[0, 0, 0, 1]], [[0, 2, 255, 255]])), "median_frequency")
     # Frequencies 4 / 6, 1 / 4, 1 / 2; their median is 1 / 2.
     assert weights.tolist() == pytest.approx([0.75, 2, 1, 1]) and weights.dtype == np.float32
 
@@ -43,7 +43,7 @@ def test_inverse_by_hand_has_a_mean_of_one_over_the_pixels(index):
 @pytest.mark.parametrize("method", METHODS)
 def test_never_infinite_nor_nan(index, method):
     for maps in ([[[255, 255]]], [], [[[0, 0]]], [[[3, 255]]]):
-        weights = class_weights(index(*maps), method)
+        weights = weights_from(count_pixels(index(*maps)), method)
         assert weights.shape == (4,) and weights.tolist() == [1, 1, 1, 1]
 
 
@@ -55,13 +55,13 @@ def test_a_class_never_seen_has_its_sentence():
 
 def test_unknown_method(index):
     with pytest.raises(ConfigError, match="no method 'sqrt'; choose one of median_frequency, inverse, none"):
-        class_weights(index(), "sqrt")
+        weights_from(count_pixels(index()), "sqrt")
 
 
 def test_camvid_rare_classes_weigh_more(datasets_root):
     names = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist"]
     data = image_lists("camvid", "train.txt", "val.txt", names, void=[11])
-    weights = class_weights(data.train.select(range(0, 123, 4)), "median_frequency")
+    weights = weights_from(count_pixels(data.train.select(range(0, 123, 4))), "median_frequency")
     by_name = dict(zip(names, weights.tolist(), strict=True))
     # SegNet's file has 0.14 for road, 0.18 for building, 4.6 for poles and 9.6 for signs, from all 367 pictures.
     assert by_name["road"] < 0.3 and by_name["building"] < 0.3 and by_name["pole"] > 2 and by_name["sign"] > 4

@@ -106,10 +106,10 @@ def test_golden_loss():
     for i, score in enumerate(model.decoder.scores):
         torch.nn.init.normal_(score.weight, std=0.05, generator=torch.Generator().manual_seed(i))
     losses = model(batch_of_noise(2, 64, 96), targets_of(stripes(2, 64, 96, 4)))
-    assert float(losses["loss_class"]) == pytest.approx(GOLDEN, abs=2e-3)
+    assert losses["loss_class"].item() == pytest.approx(GOLDEN, abs=2e-3)
 
 
-GOLDEN = 4.98415
+GOLDEN = 5.99673
 
 
 def test_an_untrained_network_knows_nothing():
@@ -178,10 +178,10 @@ def test_a_finer_network_begins_as_the_coarser_one():
     result = fine.load_state_dict(coarse.state_dict(), strict=False)
     assert not result.unexpected_keys and all("scores" in k or "doubling" in k for k in result.missing_keys)
     batch = batch_of_noise(1, 192, 192)
-    inside = (slice(None), slice(None), slice(48, -48), slice(48, -48))
     # Bilinear twice and then bilinear is not quite bilinear at once: it differs by where the cells' centres are.
-    difference = (coarse.logits(batch)[inside] - fine.logits(batch)[inside]).abs()
-    assert float(difference.mean()) < 0.05 * float(coarse.logits(batch)[inside].abs().mean())
+    wanted, found = coarse.logits(batch), fine.logits(batch)
+    assert float((wanted - found).abs().mean()) < 0.1 * float(wanted.abs().mean())
+    assert float((wanted - found)[:, :, 0, 0].abs().max()) < 1e-4, "no fading towards the corners"
 
 
 def test_batches_do_not_mix_pictures():
@@ -189,7 +189,7 @@ def test_batches_do_not_mix_pictures():
     torch.nn.init.normal_(model.decoder.scores[0].weight, std=0.1, generator=torch.Generator().manual_seed(0))
     batch = batch_of_noise(2, 64, 96)
     one = Batch(batch.pixels[:1], batch.sizes[:1], batch.ids[:1], batch.seeds[:1])
-    torch.testing.assert_close(model.logits(batch)[:1], model.logits(one), rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.logits(batch)[:1], model.logits(one), rtol=0, atol=1e-4)
 
 
 def test_prediction_is_that_of_the_batch_and_leaves_the_mode_alone():
@@ -233,6 +233,8 @@ def test_dilated_maps_are_as_fine_as_asked():
         ({"stride": 12}, "not got by halving"),
         ({"stride": 64}, "not got by halving"),
         ({"skips": ["pool9"]}, "no stage 'pool9'"),
+        ({"skips": ["pool4"]}, "end at a stride of 16, and task.stride=8"),
+        ({"long": 100}, "task.long=100"),
         ({"skips": ["pool3"]}, "has a stride of 8, and here 16 is wanted"),
         ({"deepest": "c9"}, "no stage 'c9'"),
         ({"short": 0}, "short=0"),
@@ -242,6 +244,27 @@ def test_dilated_maps_are_as_fine_as_asked():
 def test_settings_that_do_not_fit(settings, words):
     with pytest.raises(ConfigError, match=words):
         fcn(vgg11_bn_narrow(), 4, **settings)
+
+
+def test_what_a_network_does_not_need_is_dropped():
+    """A parameter that takes no part in the loss stops data parallel training."""
+    model = fcn(vgg11_bn_narrow(), 4, stride=8, deepest="pool5")
+    losses = model(batch_of_noise(1, 64, 64), targets_of(stripes(1, 64, 64, 4)))
+    losses["loss_class"].backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_a_dilated_fcn_wants_a_dilated_network():
+    with pytest.raises(ConfigError, match="output_stride=8"):
+        dilated_fcn(resnet18(), 4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 70)])
+def test_a_single_tiny_picture_can_be_learnt_from(size):
+    """A batch norm needs more than one cell."""
+    torch.manual_seed(0)
+    model = fcn(resnet18(), 3).train()
+    model(batch_of_noise(1, *size), targets_of(torch.zeros(1, *size, dtype=torch.int64)))["loss_class"].backward()
 
 
 def test_a_pyramid_has_no_tail_for_pictures():

@@ -89,3 +89,11 @@ def test_kernels_without_width_and_without_end(sigma):
     found = density_map(points, torch.ones(1, 1, dtype=torch.bool), torch.tensor([[16, 16]]), (2, 2), (8, 8))
     wanted = torch.tensor([[0.0, 1.0], [0.0, 0.0]]) if sigma < 1 else torch.full((2, 2), 0.25)
     torch.testing.assert_close(found[0], wanted, rtol=0, atol=1e-3)
+
+
+def test_targets_are_not_rounded_under_autocast():
+    points = torch.rand(1, 150, 3) * torch.tensor([96.0, 64.0, 4.0]) + torch.tensor([0.0, 0.0, 1.0])
+    arguments = (points, torch.ones(1, 150, dtype=torch.bool), torch.tensor([[64, 96]]), (8, 12), (8.0, 8.0))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = density_map(*arguments)
+    assert torch.equal(found, density_map(*arguments)) and found.sum().item() == pytest.approx(150, abs=1e-3)

@@ -35,6 +35,7 @@ TINY = {  # of a detector's task and of the data's keys those that the experimen
     },
     "data": {"train_images": "4", "val_images": "3"},
 }
+WINDOW = "[{_target_:visionkit.data.scale_crop.ScaleCrop,size:[64,96],scales:[0.5,2.0]}]"  # for one of 512 pixels
 DENSE = ("visionkit.segmentation.SegmentationEvaluator", "visionkit.counting.CountingEvaluator")
 METRICS = {  # by the kind of evaluation
     "visionkit.detection.DetectionEvaluator": {"AP", "AP50", "AP75", "AR100", "val_loss"},
@@ -56,7 +57,7 @@ def tiny(config: dict[str, Any]) -> list[str]:
         small = [f"{g}.{key}={value}" for g, keys in TINY.items() for key, value in keys.items() if key in config[g]]
     if config["evaluation"]["_target_"] in DENSE:
         small = [f"data.{key}={value}" for key, value in TINY["data"].items() if key in config["data"]]
-        small += ["augment.steps=[]"] if "steps" in config["augment"] else []  # windows of 512 pixels
+        small += [f"augment.steps={WINDOW}"] if "steps" in config["augment"] else []
         small += ["task.short=64", "task.long=96"] if config["task"]["short"] else []
     if config["data"]["_target_"] == "visionkit.data.imagenet_tree.imagenet":
         small = ["task.size=96", "task.short=96"]  # test_published takes a step at full size

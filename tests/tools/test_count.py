@@ -67,6 +67,8 @@ def test_show_data_draws_the_points(counted, tmp_path):
         (("data=scenes_tiny",), ("one kind of object", "8 classes")),
         (("augment=standard",), ("points",)),
         (("evaluation.monitor=AP",), ("evaluation.monitor=AP", "MAE")),
+        (("evaluation.monitor=bias",), ("evaluation.monitor=bias", "say which network is better")),
+        (("phases=class_weights",), ("phases.weights", "task=fcn")),
     ],
 )
 def test_settings_that_do_not_fit(counted, tmp_path, capsys, words, parts):

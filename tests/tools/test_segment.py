@@ -91,7 +91,7 @@ def test_other_views_are_measured_too(segmented, tmp_path, views):
     arguments = (f"checkpoint={segmented.best}", f"views={views}", "device=cpu", "workers=0", f"output={tmp_path}")
     assert run_tool("evaluate", *arguments) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert 0 <= metrics["mIoU"] <= 1 and metrics["val_loss"] is None
+    assert 0 <= metrics["mIoU"] <= 1 and "val_loss" not in metrics
 
 
 def test_the_demo_paints_and_writes_the_labels_of_predict(segmented, tmp_path, capsys):
@@ -135,12 +135,37 @@ def test_a_finer_network_grows_from_a_coarser_one(segmented, tmp_path, capsys):
     assert "tensors taken over" in capsys.readouterr().out
 
 
+def test_class_weights_are_not_taken_over(segmented, tmp_path):
+    """A run whose configuration knows nothing of them would be weighted."""
+    run, next_run = tmp_path / "weighted", tmp_path / "next"
+    assert run_tool("train", *SMALL, *data_of(segmented.tree), "phases=class_weights", f"output={run}") == 0
+    words = (f"start_from={run / 'checkpoints/best.pt'}", f"output={next_run}")
+    assert run_tool("train", *SMALL, *data_of(segmented.tree), *words) == 0
+    assert bool((visionkit.load(next_run / "checkpoints/best.pt").model.class_weights == 1).all())
+
+
+def test_label_maps_of_one_name_in_several_folders(segmented, tmp_path):
+    root = tmp_path / "pairs"
+    for folder in ("a", "b"):
+        for i in range(3):
+            for kind, content in (("images", np.zeros((40, 48, 3))), ("masks", np.full((40, 48), i % 2))):
+                (root / kind / "train" / folder).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(content.astype(np.uint8)).save(root / kind / "train" / folder / f"{i}.png")
+    (root / "classes.csv").write_text("name,id\nground,0\nthing,1\n")
+    words = ("data=image_masks", f"data.root={root}", "data.val_fraction=0.6", "evaluation.save_maps=true")
+    assert run_tool("train", *SMALL, *words, f"output={tmp_path / 'run'}") == 0
+    measured = json.loads((tmp_path / "run/eval/predictions.json").read_text())
+    assert len(list((tmp_path / "run/eval/maps").rglob("*.png"))) == len(measured) > 2
+
+
 def test_growing_in_one_run(segmented, tmp_path):
     run = tmp_path / "grown"
     words = ("phases=fcn8_in_turn", f"output={run}", *data_of(segmented.tree))
     assert run_tool("train", *SMALL, *words) == 0
     steps = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert {line.get("phase") for line in steps} >= {"stride32", "stride16", "stride8"}
+    evaluated = [line["phase"] for line in steps if line["split"] == "val"]
+    assert evaluated and set(evaluated) == {"stride8"}, "a coarser network is not the result"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +175,8 @@ def test_growing_in_one_run(segmented, tmp_path):
         (("evaluation.monitor=AP",), 2, ("evaluation.monitor=AP", "mIoU")),
         (("views@evaluation.views=center",), 2, ("whole, multi_scale or tiles",)),
         (("task.stride=12",), 2, ("task.stride=12",)),
+        (("views@evaluation.views=tiles", "evaluation.monitor=val_loss"), 2, ("evaluation.monitor=val_loss",)),
+        (("task.long=50",), 2, ("task.long=50", "task.short")),
         (("phases.train.fit=1", "phases=class_weights"), 2, ("phases.train",)),
     ],
 )
@@ -186,7 +213,7 @@ def test_no_labelled_pixel_at_all(segmented, tmp_path, capsys):
         Image.fromarray(np.full((48 + 8 * (i % 2), 64), 11, np.uint8)).save(tree / f"valannot/{i}.png")
     assert run_tool("train", *SMALL, *data_of(tree), f"output={tmp_path / 'run'}") == 0
     metrics = json.loads((tmp_path / "run/eval/metrics.json").read_text())
-    assert metrics["mIoU"] is None and metrics["pixel_accuracy"] is None and metrics["val_loss"] == 0
+    assert metrics["mIoU"] is None and metrics["pixel_accuracy"] is None and metrics["val_loss"] is None
 
 
 def test_detectors_refuse_label_maps(segmented, tmp_path, capsys):

@@ -19,14 +19,6 @@ class PixelCounts:
     where_present: np.ndarray  # (K,) int64: labelled pixels, of any class, in the pictures that show the class
 
 
-def class_weights(index: SegmentationIndex, method: str) -> np.ndarray:
-    """(K,) float32 from all label maps of a split; see `weights_from`."""
-    _check_method(method)
-    if method == "none":
-        return np.ones(len(index.names), np.float32)
-    return weights_from(count_pixels(index), method)
-
-
 def count_pixels(index: SegmentationIndex) -> PixelCounts:
     """Reads every label map once. Ignored pixels count nowhere."""
     classes = len(index.names)

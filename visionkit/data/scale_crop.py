@@ -20,11 +20,19 @@ def on_top_of(augment: Any, shape: Rule) -> Any:
     return augment.on_top_of(shape) if hasattr(augment, "on_top_of") else augment
 
 
+def crop_size(augment: Any) -> tuple[int, int] | None:
+    """(height, width) of the canvas that an augmentation's windows need; None where it cuts none."""
+    if isinstance(augment, ScaleCrop):
+        return augment.size[0], augment.size[1]
+    found = [size for step in getattr(augment, "steps", ()) if (size := crop_size(step)) is not None]
+    return found[-1] if found else None
+
+
 @dataclass(frozen=True)
 class ScaleCrop:
-    """The picture at network size times a random factor, and a window of fixed size cut out of it at a random place;
-    where the picture is smaller, the right and the bottom are padded with black, which is ignored (Chen et al. 2017,
-    "Rethinking Atrous Convolution", sec. 4.1).
+    """The picture at network size times a random factor, and a window of fixed size cut out of it at a random place
+    (Chen et al. 2017, "Rethinking Atrous Convolution", sec. 4.1). A picture that is smaller stays so: the batch is
+    padded to `size`, see `crop_size`.
 
     Only the part that is seen is resized: its edges are rounded to whole pixels of the file and then it is brought to
     size, so that it may be off from the two steps by half a pixel of the file. Image, label map, masks, boxes and
@@ -32,7 +40,7 @@ class ScaleCrop:
     outside do.
 
     Attributes:
-        size: (height, width) of the result, pixels.
+        size: (height, width) of the result, at most, and of the batch's canvas; pixels.
         scales: least and largest factor on the network size, drawn evenly.
         shape: how the model resizes, (height, width) -> (height, width); None = not at all. `on_top_of` fills it in.
     """
@@ -65,12 +73,13 @@ class ScaleCrop:
             edges.append((first, max(first + 1, min(last, side))))
             taken.append(min(wanted, scaled))
         part = cut(sample, edges[0][0], edges[1][0], edges[0][1], edges[1][1])
-        return pad(resize(part, (taken[0], taken[1])), self.size[0], self.size[1])
+        return resize(part, (taken[0], taken[1]))
 
 
 def cut(sample: Sample, top: int, left: int, bottom: int, right: int) -> Sample:
     """The part of a sample inside of these whole pixels, the last ones not included."""
     truth, window = sample.truth, (slice(top, bottom), slice(left, right))
+    size = (sample.image.shape[0], sample.image.shape[1])
     boxes, rows = _cut_boxes(truth.boxes, top, left, bottom, right)
     changed = Truth(
         boxes=boxes,
@@ -80,28 +89,12 @@ def cut(sample: Sample, top: int, left: int, bottom: int, right: int) -> Sample:
         semantic=None if truth.semantic is None else np.ascontiguousarray(truth.semantic[window]),
         image_label=truth.image_label,
         mixed=truth.mixed,
-        points=None if truth.points is None else _cut_points(truth.points, top, left, bottom, right),
+        points=None if truth.points is None else _cut_points(truth.points, (top, left, bottom, right), size),
     )
     proposals = None
     if sample.proposals is not None:
         proposals = _cut_boxes(sample.proposals, top, left, bottom, right)[0]
     return replace(sample, image=np.ascontiguousarray(sample.image[window]), truth=changed, proposals=proposals)
-
-
-def pad(sample: Sample, height: int, width: int) -> Sample:
-    """Black at the right and the bottom, ignored in the label map. ValueError for a sample that is larger."""
-    down, across = height - sample.image.shape[0], width - sample.image.shape[1]
-    if down < 0 or across < 0:
-        raise ValueError(f"{sample.image.shape[:2]} is larger than {(height, width)}")
-    if not (down or across):
-        return sample
-    truth, sides = sample.truth, ((0, down), (0, across))
-    changed = replace(
-        truth,
-        masks=None if truth.masks is None else np.pad(truth.masks, ((0, 0), *sides)),
-        semantic=None if truth.semantic is None else np.pad(truth.semantic, sides, constant_values=255),
-    )
-    return replace(sample, image=np.pad(sample.image, (*sides, (0, 0))), truth=changed)
 
 
 def _cut_boxes(boxes: np.ndarray, top: int, left: int, bottom: int, right: int) -> tuple[np.ndarray, np.ndarray]:
@@ -112,7 +105,11 @@ def _cut_boxes(boxes: np.ndarray, top: int, left: int, bottom: int, right: int) 
     return moved[rows], rows
 
 
-def _cut_points(points: np.ndarray, top: int, left: int, bottom: int, right: int) -> np.ndarray:
+def _cut_points(points: np.ndarray, window: tuple[int, int, int, int], size: tuple[int, int]) -> np.ndarray:
+    """Points on the line between two windows are in the second; on the picture's own border they are in the last."""
+    top, left, bottom, right = window
     x, y = points[:, 0], points[:, 1]
-    kept = points[(x >= left) & (x < right) & (y >= top) & (y < bottom)]
+    across = (x >= left) & ((x < right) | (right == size[1]))
+    down = (y >= top) & ((y < bottom) | (bottom == size[0]))
+    kept = points[across & down]
     return kept - np.array([left, top, 0], np.float32)  # (P', 3)

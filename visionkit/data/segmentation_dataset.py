@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from visionkit.data.dataset import read_checked
-from visionkit.data.scale_crop import on_top_of
+from visionkit.data.scale_crop import crop_size, on_top_of
 from visionkit.data.segmentation import SegmentationIndex
 from visionkit.data.transforms import resize
 from visionkit.ops.hashing import mix
@@ -50,8 +50,10 @@ class SegmentationDataset:
         return resize(sample, self._resize.shape((height, width)))
 
     def size(self, key: tuple[int, int]) -> tuple[int, int]:
-        """(height, width) at network size, known without reading; 1, 1 where an augmentation sets it."""
-        return (1, 1) if self._sized else self._resize.shape(self.index.size(key[1]))
+        """(height, width) at network size, known without reading; at most that, where an augmentation cuts windows."""
+        if self._sized:
+            return crop_size(self._augment) or (1, 1)
+        return self._resize.shape(self.index.size(key[1]))
 
     def read(self, i: int, seed: int = 0) -> Sample:
         """Picture i as it is on disk, upright, with its label map."""

@@ -2,10 +2,9 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor, nn
 
-from visionkit.ops.upsample import bilinear_upsampling, resize_maps
+from visionkit.ops.upsample import BilinearUpsampling, resize_maps, resize_scores
 
 TAIL = "tail"
 
@@ -49,7 +48,7 @@ class FCNHead(nn.Module):
         widths = (channels, *skips.values())
         # By position, so that the scores of a coarser network have the same keys in a finer one.
         self.scores = nn.ModuleList([nn.Conv2d(width, num_classes, 1) for width in widths])
-        self.doubling = nn.ModuleList([bilinear_upsampling(num_classes, 2) for _ in skips])
+        self.doubling = nn.ModuleList([BilinearUpsampling(num_classes, 2) for _ in skips])
         for layer in self.scores:
             nn.init.zeros_(layer.weight)  # type: ignore[arg-type]
             nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
@@ -61,7 +60,7 @@ class FCNHead(nn.Module):
             own = score(maps[name] * self.scale**k)
             # Networks with unpadded layers (AlexNet) have maps that are not exactly twice as large: stretch by a cell.
             found = resize_maps(double(found), (own.shape[2], own.shape[3])) + own
-        return resize_maps(found, size)  # (B, K, H, W)
+        return resize_scores(found, size)
 
 
 class PlainFCNHead(nn.Sequential):
@@ -103,4 +102,4 @@ class DilatedFCNHead(nn.Module):
 
     def forward(self, maps: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
         scores: Tensor = self.head(maps[self.stages[0]])
-        return resize_maps(scores.to(torch.promote_types(scores.dtype, torch.float32)), size)  # (B, K, H, W)
+        return resize_scores(scores, size)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from visionkit.ops.upsample import resize_maps
+from visionkit.ops.upsample import resize_scores
 
 
 class PixelClassifier(nn.Module):
@@ -32,7 +32,7 @@ class PixelClassifier(nn.Module):
         self.scores = nn.Conv2d(hidden or channels, num_classes, 1)
 
     def forward(self, maps: dict[str, Tensor], size: tuple[int, int]) -> Tensor:
-        return resize_maps(self.coarse(maps[self.stages[0]]), size)  # (B, K, *size)
+        return resize_scores(self.coarse(maps[self.stages[0]]), size)  # (B, K, *size)
 
     def coarse(self, maps: Tensor) -> Tensor:
         """Maps (B, C, h, w) -> class scores (B, K, h, w)."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from visionkit.backbones.base import Stage
 from visionkit.backbones.norms import Norm
 from visionkit.heads.conv_norm_relu import class_scores, conv_norm_relu
-from visionkit.ops.upsample import resize_maps
+from visionkit.ops.upsample import resize_maps, resize_scores
 
 
 class UNetBlock(nn.Module):
@@ -91,4 +91,4 @@ class UNetHead(nn.Module):
         for name, block in self.blocks.items():
             x = block(x, maps[name])
         scores: Tensor = self.scores(x)  # (B, K, h, w) of the finest map
-        return resize_maps(scores.to(torch.promote_types(scores.dtype, torch.float32)), size)
+        return resize_scores(scores, size)

@@ -6,11 +6,9 @@ from visionkit.backbones.base import Backbone, Stage
 from visionkit.errors import ConfigError
 from visionkit.heads.density import DensityHead
 from visionkit.models.counter import Counter
+from visionkit.models.dense_sizes import check_dense_ranges, dense_resize
 from visionkit.models.pixels import Normalize
 from visionkit.models.pooled_blocks import drop_tail
-from visionkit.models.ranges import check_ranges
-from visionkit.ops.keep_size import KeepSize
-from visionkit.ops.resize import TestResize
 
 FINEST = 8  # pixels of a cell, unless the stages are given: as CSRNet's (Li et al. 2018)
 
@@ -41,13 +39,12 @@ def counter(
     """
     if num_classes != 1:
         raise ConfigError(f"task=count counts one kind of object, and the data has {num_classes} classes.")
-    sides = {"short": short, "long": long}
-    check_ranges({"hidden": hidden, "convs": convs, "density_weight": density_weight, "count_weight": count_weight})
-    check_ranges({name: side for name, side in sides.items() if side is not None})
+    settings = {"hidden": hidden, "convs": convs, "density_weight": density_weight, "count_weight": count_weight}
+    check_dense_ranges(settings | {"short": short, "long": long})
     chosen = _default_stages(backbone) if stages is None else _given_stages(backbone, stages)
     head = DensityHead(chosen, hidden, convs, norm)
     drop_tail(backbone, head.stages)
-    resize = KeepSize() if short is None else TestResize(short, long or 100 * short, multiple=1)
+    resize = dense_resize(short, long)
     normalize = Normalize(backbone.mean, backbone.std)
     return Counter(backbone, head, normalize, resize, density_weight, count_weight)
 

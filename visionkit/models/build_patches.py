@@ -3,21 +3,17 @@
 Builders take a finished backbone and plain numbers. Hydra's task files (`configs/task/`) name them as `_target_`.
 """
 
-from typing import Any
-
 from visionkit.backbones.base import Backbone
 from visionkit.backbones.more_inputs import add_inputs
 from visionkit.backbones.multi_scale import MultiScale
 from visionkit.errors import ConfigError
 from visionkit.heads.pixel_classifier import PixelClassifier
+from visionkit.models.dense_sizes import check_dense_ranges, dense_resize
 from visionkit.models.dense_tail import require_known
 from visionkit.models.patch_segmenter import PatchSegmenter
 from visionkit.models.pixels import Normalize
-from visionkit.models.ranges import check_ranges
 from visionkit.models.recurrent_cnn import RecurrentCNN
 from visionkit.models.segmenter import Segmenter
-from visionkit.ops.keep_size import KeepSize
-from visionkit.ops.resize import TestResize
 
 FARABET_STRIDE = 4  # of the maps of both papers, pixels: two pools
 
@@ -42,12 +38,12 @@ def patches(
     Raises:
         ConfigError: a setting out of its range, or one that does not go with the backbone.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     return PatchSegmenter(
         backbone,
         backbone.new_classifier(num_classes),
         Normalize(backbone.mean, backbone.std),
-        _resize(short, long),
+        dense_resize(short, long),
         num_classes,
         patch=patch,
         patches=patches,
@@ -78,11 +74,11 @@ def farabet(
     Raises:
         ConfigError: a setting out of its range, or no such stage.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     trunk = MultiScale(backbone, _stage(backbone, stage), levels)
     channels, stride = trunk.stages["scales"]
     decoder = PixelClassifier("scales", channels, hidden, num_classes, stride << (levels - 1), trunk.min_size)
-    return Segmenter(trunk, decoder, Normalize(trunk.mean, trunk.std), _resize(short, long), num_classes)
+    return Segmenter(trunk, decoder, Normalize(trunk.mean, trunk.std), dense_resize(short, long), num_classes)
 
 
 def recurrent_cnn(
@@ -105,14 +101,14 @@ def recurrent_cnn(
     Raises:
         ConfigError: a setting out of its range, no such stage, or a backbone whose first layer is no plain convolution.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     stage = _stage(backbone, stage)
     widened = add_inputs(backbone, num_classes)
     backbone.drop_tail((stage,))
     channels, stride = backbone.stages[stage]
     decoder = PixelClassifier(stage, channels, 0, num_classes, stride, backbone.min_size)
     normalize = Normalize(backbone.mean, backbone.std)
-    return RecurrentCNN(backbone, decoder, normalize, _resize(short, long), num_classes, instances, widened)
+    return RecurrentCNN(backbone, decoder, normalize, dense_resize(short, long), num_classes, instances, widened)
 
 
 def _stage(backbone: Backbone, name: str | None) -> str:
@@ -132,13 +128,3 @@ def _stage(backbone: Backbone, name: str | None) -> str:
             f"{', '.join(backbone.stages)}."
         )
     return fitting[-1]
-
-
-def _check(settings: dict[str, Any]) -> None:
-    """`check_ranges`, but a size may be null."""
-    check_ranges({k: v for k, v in settings.items() if v is not None or k not in ("short", "long")})
-
-
-def _resize(short: int | None, long: int | None) -> TestResize | KeepSize:
-    """Canvases are not rounded up: the models pad what they need."""
-    return KeepSize() if short is None else TestResize(short, long or 100 * short, multiple=1)

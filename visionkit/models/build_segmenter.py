@@ -4,7 +4,6 @@ Builders take a finished backbone and plain numbers. Hydra's task files (`config
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from torch import nn
 
@@ -15,13 +14,11 @@ from visionkit.heads.deconvnet import DeconvNetHead
 from visionkit.heads.fcn import TAIL, DilatedFCNHead, FCNHead, PlainFCNHead
 from visionkit.heads.segnet import SegNetHead
 from visionkit.heads.unet import UNetHead
+from visionkit.models.dense_sizes import check_dense_ranges, dense_resize
 from visionkit.models.dense_tail import deepest_map, region_stage, skip_stages, skip_widths
 from visionkit.models.pixels import Normalize
 from visionkit.models.pooled_blocks import drop_tail, joined_stages, pooled_blocks
-from visionkit.models.ranges import check_ranges
 from visionkit.models.segmenter import Decoder, Segmenter
-from visionkit.ops.keep_size import KeepSize
-from visionkit.ops.resize import TestResize
 
 
 def fcn(
@@ -39,19 +36,26 @@ def fcn(
 
     Args:
         stride: of the finest map that takes part, pixels; from the tail's on it halves to this.
-        skips: the stages of the finer maps, from coarse to fine; by default the first of each stride, which is the map
-            that was just pooled (VGG's pool4 and pool3, a ResNet's c4 and c3).
+        skips: the stages of the finer maps, from coarse to fine, down to `stride`; by default the first of each stride,
+            which is the map that was just pooled (VGG's pool4 and pool3, a ResNet's c4 and c3).
         skip_scale: what the first skip's maps are multiplied by, the second's by its square ...; see `FCNHead`.
         deepest: the map that the scores begin with: "tail", or a stage.
         short, long: sides that pictures are resized to, pixels (see `TestResize`); null leaves them as they are.
     Raises:
         ConfigError: a setting out of its range, or no map of a stride that is wanted.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     channels, coarsest = deepest_map(backbone, deepest)
     skips = skip_stages(backbone, coarsest, stride) if skips is None else skips
     widths = skip_widths(backbone, coarsest, skips)
+    finest = backbone.stages[skips[-1]].stride if skips else coarsest
+    if finest != stride:
+        raise ConfigError(
+            f"task.skips={list(skips)} end at a stride of {finest}, and task.stride={stride}: set both alike."
+        )
     head = FCNHead(channels, widths, num_classes, coarsest, skip_scale, backbone.min_size, deepest)
+    if deepest != TAIL:
+        drop_tail(backbone, head.stages)
     return _segmenter(backbone, head, num_classes, short, long)
 
 
@@ -72,10 +76,15 @@ def dilated_fcn(
         dropout: before the last layer of either head.
         short, long: see `fcn`.
     Raises:
-        ConfigError: a setting out of its range.
+        ConfigError: a setting out of its range, or a network that is not dilated.
     """
-    _check(locals())
-    channels, _ = deepest_map(backbone, TAIL)
+    check_dense_ranges(locals())
+    channels, stride = deepest_map(backbone, TAIL)
+    if stride > 16:
+        raise ConfigError(
+            f"task=dilated_fcn looks at the last map alone, whose stride is {stride} here: choose a ResNet with "
+            "backbone.output_stride=8 (or 16), or task=fcn, which has finer maps beside it."
+        )
     inner = region_stage(backbone)
     aux = {inner: PlainFCNHead(backbone.stages[inner].channels, num_classes, dropout)} if aux_weight else {}
     head = DilatedFCNHead(TAIL, channels, num_classes, dropout, backbone.min_size)
@@ -98,7 +107,7 @@ def deconvnet(
     Raises:
         ConfigError: a backbone that is no VGG, or a setting out of its range.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     blocks = pooled_blocks(backbone)
     hidden, stride = deepest_map(backbone, TAIL)
     deepest = backbone.stages[blocks[-1].pooled].stride
@@ -128,7 +137,7 @@ def segnet(
     Raises:
         ConfigError: a backbone that is no VGG, or a setting out of its range.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     blocks = pooled_blocks(backbone)
     widths = {block.stage: block.channels for block in reversed(blocks)}
     depths = [block.depth for block in reversed(blocks)]
@@ -158,7 +167,7 @@ def unet(
     Raises:
         ConfigError: a setting out of its range, a backbone with maps of one stride only.
     """
-    _check(locals())
+    check_dense_ranges(locals())
     stages = joined_stages(backbone)
     if widths is None:
         widths = [min(stage.channels, 256) for stage in [*stages.values()][1:]]
@@ -172,11 +181,6 @@ def unet(
     return _segmenter(backbone, head, num_classes, short, long)
 
 
-def _check(settings: dict[str, Any]) -> None:
-    """`check_ranges`, but a size may be null."""
-    check_ranges({k: v for k, v in settings.items() if v is not None or k not in ("short", "long")})
-
-
 def _segmenter(
     backbone: Backbone,
     decoder: Decoder,
@@ -186,6 +190,5 @@ def _segmenter(
     aux: nn.ModuleDict | None = None,
     aux_weight: float = 0.5,
 ) -> Segmenter:
-    """Canvases are not rounded up: the model pads what its decoder needs."""
-    resize = KeepSize() if short is None else TestResize(short, long or 100 * short, multiple=1)
-    return Segmenter(backbone, decoder, Normalize(backbone.mean, backbone.std), resize, num_classes, aux, aux_weight)
+    normalize, resize = Normalize(backbone.mean, backbone.std), dense_resize(short, long)
+    return Segmenter(backbone, decoder, normalize, resize, num_classes, aux, aux_weight)

@@ -161,9 +161,11 @@ class Segmenter(nn.Module):
         return scores[:, :, :height, :width].float(), maps
 
     def _padding(self, side: int) -> int:
-        """Pixels of zeros that a side needs for the decoder and the backbone."""
-        least = max(side, self.decoder.least, self.backbone.min_size)
-        return -(-least // self.decoder.multiple) * self.decoder.multiple - side
+        """Pixels of zeros that a side needs for the decoder and the backbone: two cells of the coarsest map at least,
+        since a batch norm cannot learn from a single one."""
+        multiple = self.decoder.multiple
+        least = max(side, self.decoder.least, self.backbone.min_size, 2 * multiple)
+        return -(-least // multiple) * multiple - side
 
     def _loss(self, scores: Tensor, semantic: Tensor) -> Tensor:
         total, weight = pixel_cross_entropy(scores, semantic, self.class_weights)

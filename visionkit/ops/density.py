@@ -26,12 +26,13 @@ def density_map(
         (B, h, w) in the points' type: objects in each cell. Its sum is that of `valid`; 0 without points.
     """
     found = points.new_zeros(points.shape[0], *grid)
-    for first in range(0, points.shape[1], CHUNK):
-        part = points[:, first : first + CHUNK]  # (B, p, 3)
-        down = _shares(part[..., 1], part[..., 2], sizes[:, 0], grid[0], cell[0])  # (B, p, h)
-        across = _shares(part[..., 0], part[..., 2], sizes[:, 1], grid[1], cell[1])  # (B, p, w)
-        down = down * valid[:, first : first + CHUNK, None]
-        found = found + torch.einsum("bph,bpw->bhw", down, across)
+    with torch.autocast(points.device.type, enabled=False):  # targets are not rounded to bf16
+        for first in range(0, points.shape[1], CHUNK):
+            part = points[:, first : first + CHUNK]  # (B, p, 3)
+            down = _shares(part[..., 1], part[..., 2], sizes[:, 0], grid[0], cell[0])  # (B, p, h)
+            across = _shares(part[..., 0], part[..., 2], sizes[:, 1], grid[1], cell[1])  # (B, p, w)
+            down = down * valid[:, first : first + CHUNK, None]
+            found = found + torch.einsum("bph,bpw->bhw", down, across)
     return found
 
 

@@ -19,19 +19,34 @@ def bilinear_kernel(factor: int) -> Tensor:
     return line[:, None] * line[None, :]
 
 
-def bilinear_upsampling(channels: int, factor: int) -> nn.ConvTranspose2d:
+class BilinearUpsampling(nn.ConvTranspose2d):
     """A transposed convolution (B, channels, h, w) -> (B, channels, h * factor, w * factor) that begins as bilinear
-    interpolation of each channel by itself, and learns from there; without a bias.
+    interpolation of each channel by itself, equal to `resize_maps`, and learns from there; without a bias.
 
-    At the border it fades towards zero, where interpolation by `resize_maps` repeats the last value.
+    The border is repeated around the map before: with zeros there, scores would fade towards the picture's border, by
+    two thirds in its corners after two doublings.
     """
-    side = 2 * factor - factor % 2
-    padding = (side - factor + 1) // 2
-    layer = nn.ConvTranspose2d(channels, channels, side, stride=factor, padding=padding, bias=False)
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.weight[range(channels), range(channels)] = bilinear_kernel(factor)
-    return layer
+
+    def __init__(self, channels: int, factor: int) -> None:
+        side = 2 * factor - factor % 2
+        padding = (side - factor + 1) // 2
+        super().__init__(channels, channels, side, stride=factor, padding=padding, bias=False)
+        self.factor = factor
+        with torch.no_grad():
+            self.weight.zero_()
+            self.weight[range(channels), range(channels)] = bilinear_kernel(factor)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        enlarged = super().forward(repeat_border(input))  # (B, C, (h + 2) * factor, (w + 2) * factor)
+        rim = self.factor
+        return enlarged[:, :, rim:-rim, rim:-rim]
+
+
+def repeat_border(maps: Tensor) -> Tensor:
+    """One more cell on every side, equal to its neighbour: (B, C, h, w) -> (B, C, h + 2, w + 2). Its gradient repeats
+    bit for bit on a GPU too, which that of `F.pad` does not."""
+    wide = torch.cat((maps[..., :1], maps, maps[..., -1:]), dim=3)
+    return torch.cat((wide[:, :, :1], wide, wide[:, :, -1:]), dim=2)
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -88,3 +103,8 @@ def transposed_convolution(x: Tensor, weight: Tensor, stride: int, padding: int 
             stamp = torch.einsum("bc,cokl->bokl", x[:, :, i, j], weight)  # (B, C', k, l)
             canvas[:, :, i * stride : i * stride + down, j * stride : j * stride + across] += stamp
     return canvas[:, :, padding : whole[0] - padding, padding : whole[1] - padding]
+
+
+def resize_scores(scores: Tensor, size: tuple[int, int]) -> Tensor:
+    """`resize_maps` in float32 at least: near scores decide which class is the best."""
+    return resize_maps(scores.to(torch.promote_types(scores.dtype, torch.float32)), size)
