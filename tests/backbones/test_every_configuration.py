@@ -29,7 +29,7 @@ DOCUMENTED = documented()
 def test_every_network_is_in_the_page():
     others = [name for name in NAMES if name not in DOCUMENTED]
     assert all(
-        name.endswith(("_fpn", "_fpn_v2", "_dc5"))
+        name.endswith(("_fpn", "_fpn_v2", "_dc5", "_d8"))
         or name in ("timm", "cell_network", "basic_resnet")
         or name == "vgg11_bn_narrow"  # no network of a paper
         for name in others

@@ -125,7 +125,7 @@ def test_counts_survive_flips_and_sizes(index):
 
 def test_a_crop_counts_what_is_inside(index):
     sample = PointsDataset(index, None, KeepSize(), 0)[0, 0]
-    assert total(cut(sample, 10, 11, 40, 64)) == pytest.approx(1, abs=1e-5)  # 11.5, 20 alone
+    assert total(cut(sample, 10, 11, 40, 64)) == pytest.approx(2, abs=1e-5)  # 11.5, 20 and the border's
     assert total(cut(sample, 10, 5, 40, 50)) == pytest.approx(2, abs=1e-5)
     assert total(cut(sample, 30, 20, 34, 30)) == 0
 
@@ -141,7 +141,7 @@ def test_samples_are_a_function_of_the_key(index):
         np.float32(19.53),
     }
     cropped = PointsDataset(index, ScaleCrop((16, 24), (0.5, 1.5)), KeepSize(), seed=3)
-    assert cropped.size((0, 0)) == (1, 1) and cropped[0, 0].image.shape == (16, 24, 3)
+    assert cropped.size((0, 0)) == (16, 24) and cropped[0, 0].image.shape == (16, 24, 3)
 
 
 def test_an_augmentation_that_knows_no_points_is_refused(index):

@@ -165,7 +165,7 @@ def test_any_backbone(backbone, stages, size):
 
 
 def test_sizes_and_stages_can_be_chosen():
-    assert small().resize == KeepSize() and small(short=64).resize == TestResize(64, 6400, multiple=1)
+    assert small().resize == KeepSize() and small(short=64).resize == TestResize(64, 512, multiple=1)
     assert tuple(small(stages=["c2", "c5"]).head.stages) == ("c2", "c5") and small(stages=["c4"]).head.stride == 16
 
 
