@@ -60,8 +60,8 @@ def load_split(data: object, count: int, size: int, device: torch.device) -> Spl
     """
     if not isinstance(data, LabelledData):
         raise ConfigError(
-            "the search learns from pictures with one class each, and this data set has none: choose "
-            "data=scene_objects, data=cifar10_jpeg, or data=folder data.root=..."
+            "the search learns from pictures with one class each, and this data set has boxes, label maps or points: "
+            "choose data=scene_objects, data=cifar10_jpeg, or data=folder data.root=..."
         )
     drawn = sorted(range(len(data.train)), key=lambda i: mix(0, i))[:count]
     halves: list[list[int]] = [[], []]
