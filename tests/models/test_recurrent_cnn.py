@@ -29,7 +29,7 @@ def test_an_instance_sees_the_shrunk_picture_and_the_scores_of_the_one_before():
     seen = F.interpolate(images, size=(32, 48), mode="bilinear", antialias=True)
     second = model.decoder.scores(model.backbone(torch.cat((seen, first), 1), ("c3",))["c3"])
     assert second.shape == (1, 3, 8, 12)
-    found = model.instance_scores(batch)
+    found = model.instance_scores(model.normalize(batch))
     for scores, expected in zip(found, (first, second), strict=True):
         whole = F.interpolate(expected, size=(128, 192), mode="bilinear")
         torch.testing.assert_close(scores, whole, atol=1e-5, rtol=1e-4)

@@ -54,7 +54,11 @@ class Classifier(nn.Module):
 
     def logits(self, batch: Batch) -> Tensor:
         """Images of one size -> (B, K) float32."""
-        return self._classify(self.backbone(self.normalize(batch), self.backbone.region_stages))
+        return self.scores(self.normalize(batch))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Normalised images of one size (B, C, H, W) -> logits (B, K) float32."""
+        return self._classify(self.backbone(images, self.backbone.region_stages))
 
     def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Named scalar losses, in training and in evaluation mode alike: `loss_class`, and `loss_aux` if there are

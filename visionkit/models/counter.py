@@ -58,14 +58,19 @@ class Counter(nn.Module):
     def density(self, batch: Batch) -> Tensor:
         """Images of any size -> (B, h, w) float32: objects in each cell of a grid of `head.stride` pixels over the
         canvas; 0 in cells that show nothing but padding."""
-        images = self.normalize(batch)  # (B, 3, H, W)
+        found = self.scores(self.normalize(batch))  # (B, h, w)
+        cell = (self.head.stride, self.head.stride)
+        return found * cells_inside(batch.sizes, (found.shape[1], found.shape[2]), cell)
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Normalised images (B, C, H, W) -> (B, h, w) float32: objects in each cell, padding's cells included."""
         down, right = (self._padding(side) for side in images.shape[-2:])
         if down or right:
             images = F.pad(images, (0, right, 0, down))
         stride = self.head.stride
         grid = (images.shape[-2] // stride, images.shape[-1] // stride)
         found: Tensor = self.head(self.backbone(images, self.head.stages), grid)  # (B, h, w)
-        return found * cells_inside(batch.sizes, grid, (stride, stride))
+        return found
 
     def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Named scalar losses, in training and in evaluation mode alike, means over the pictures of all processes.

@@ -46,8 +46,12 @@ class Pool(nn.Module):
 
     def maps(self, batch: Batch) -> dict[str, Tensor]:
         """The maps that proposals and regions are taken from, by stage name."""
+        return self.maps_of(self.normalize(batch))
+
+    def maps_of(self, images: Tensor) -> dict[str, Tensor]:
+        """The same from normalised images (B, C, H, W)."""
         names = tuple(dict.fromkeys((*self.backbone.region_stages, *self.backbone.proposal_stages)))
-        return self.backbone(self.normalize(batch), names)
+        return self.backbone(images, names)
 
     def windows(self, maps: dict[str, Tensor], boxes: Tensor, image_index: Tensor, window: int) -> Tensor:
         """Regions (R, 4) of images (R,) -> pooled windows (R, C, window, window)."""

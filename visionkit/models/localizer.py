@@ -54,9 +54,10 @@ class Localizer(nn.Module):
         """What has outputs of its own for each class."""
         return ("class_head", "box_head.linear") if self.box_head.boxes > 1 else ("class_head",)
 
-    def scores(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images of one size -> logits (B, K), and deltas (B, 1, 4) or (B, K, 4) of `box_head`; float32."""
-        maps = whole_image_maps(self.backbone, self.normalize(batch))  # (B, C, h, w)
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised images of one size (B, C, H, W) -> logits (B, K), and deltas (B, 1, 4) or (B, K, 4) of
+        `box_head`; float32."""
+        maps = whole_image_maps(self.backbone, images)  # (B, C, h, w)
         seen = self.backbone.reduce(maps) if self.box_head.body is None else maps
         return self.class_head(maps).float(), self.box_head(seen)
 
@@ -66,7 +67,7 @@ class Localizer(nn.Module):
 
         With a single class `loss_class` is 0.
         """
-        logits, deltas = self.scores(batch)
+        logits, deltas = self.outputs(self.normalize(batch))
         labels, boxes, present = largest(targets)
         height, width = batch.sizes.to(boxes.dtype).unbind(1)
         boxes = boxes / torch.stack((width, height, width, height), dim=1)  # (B, 4) in units of the picture
@@ -83,7 +84,7 @@ class Localizer(nn.Module):
         self.eval()
         try:
             with torch.inference_mode():
-                logits, deltas = self.scores(batch)
+                logits, deltas = self.outputs(self.normalize(batch))
                 boxes = self.box_head.decode(deltas).expand(-1, logits.shape[1], 4)  # (B, K, 4)
         finally:
             self.train(was_training)

@@ -59,12 +59,14 @@ class RecurrentCNN(Segmenter):
         `loss_earlier`, the sum of those before it. Means as for `Segmenter`."""
         if targets.semantic is None:
             raise ValueError("a segmenter learns from Targets.semantic")
-        *earlier, last = [self._loss(scores, targets.semantic) for scores in self.instance_scores(batch)]
+        *earlier, last = [
+            self._loss(scores, targets.semantic) for scores in self.instance_scores(self.normalize(batch))
+        ]
         return {"loss_class": last} | ({"loss_earlier": torch.stack(earlier).sum()} if earlier else {})
 
-    def instance_scores(self, batch: Batch) -> list[Tensor]:
-        """The class scores (B, K, H, W) float32 of every instance, the last one's last."""
-        images = self.normalize(batch)  # (B, C, H, W)
+    def instance_scores(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (B, C, H, W) -> the class scores (B, K, H, W) float32 of every instance, the last one's
+        last."""
         height, width = images.shape[-2:]
         down, right = self._padding(height), self._padding(width)
         images = F.pad(images, (0, right, 0, down))
@@ -78,8 +80,8 @@ class RecurrentCNN(Segmenter):
             found.append(resize_maps(scores, canvas)[:, :, :height, :width].float())
         return found
 
-    def _scores(self, batch: Batch, extra: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
-        return self.instance_scores(batch)[-1], {}
+    def _scores(self, images: Tensor, extra: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+        return self.instance_scores(images)[-1], {}
 
 
 def _shrunk(images: Tensor, scores: Tensor, least: int) -> tuple[Tensor, Tensor]:

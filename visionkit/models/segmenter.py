@@ -96,7 +96,11 @@ class Segmenter(nn.Module):
 
     def logits(self, batch: Batch) -> Tensor:
         """Images of any size -> class scores (B, K, H, W) float32 of every pixel of the canvas."""
-        return self._scores(batch, ())[0]
+        return self.scores(self.normalize(batch))
+
+    def scores(self, images: Tensor) -> Tensor:
+        """Normalised images of one size (B, C, H, W) -> class scores (B, K, H, W) float32."""
+        return self._scores(images, ())[0]
 
     def forward(self, batch: Batch, targets: Targets) -> dict[str, Tensor]:
         """Named scalar losses, in training and in evaluation mode alike: `loss_class`, and `loss_aux` if there are
@@ -104,7 +108,7 @@ class Segmenter(nn.Module):
         no pixel is labelled."""
         if targets.semantic is None:
             raise ValueError("a segmenter learns from Targets.semantic")
-        scores, maps = self._scores(batch, tuple(self.aux))
+        scores, maps = self._scores(self.normalize(batch), tuple(self.aux))
         losses = {"loss_class": self._loss(scores, targets.semantic)}
         if len(self.aux):
             size = (scores.shape[2], scores.shape[3])
@@ -144,9 +148,8 @@ class Segmenter(nn.Module):
             found += [one.to("cpu") for one in self.segment(batch_of(image, self.resize).to(device), [original])]
         return found
 
-    def _scores(self, batch: Batch, extra: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
+    def _scores(self, images: Tensor, extra: tuple[str, ...]) -> tuple[Tensor, dict[str, Tensor]]:
         """Class scores (B, K, H, W), and the maps of the `extra` stages."""
-        images = self.normalize(batch)  # (B, 3, H, W)
         height, width = images.shape[-2:]
         down, right = self._padding(height), self._padding(width)
         if down or right:
