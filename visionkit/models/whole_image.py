@@ -19,7 +19,8 @@ def tail_shape(backbone: Backbone, size: int) -> tuple[int, int]:
     connected. Found by looking: strides do not tell what a network's unpadded layers cut off."""
     was_training = backbone.training
     backbone.eval()  # a picture of zeros would spoil running statistics
-    maps = whole_image_maps(backbone, torch.zeros(1, len(backbone.mean), size, size))
+    like = next(backbone.parameters())  # its type and device
+    maps = whole_image_maps(backbone, like.new_zeros(1, len(backbone.mean), size, size))
     backbone.train(was_training)
     return maps.shape[1], maps.shape[2]
 
