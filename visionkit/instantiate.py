@@ -61,6 +61,7 @@ ROOMS = (
     "visionkit.data.tar_shards",
     "visionkit.data.transforms",
     "visionkit.data.voc_segmentation",
+    "visionkit.data.whole_pictures",
     "visionkit.engine.optim",
     "visionkit.engine.phases",
     "visionkit.engine.schedule",
