@@ -20,6 +20,7 @@ PATH_KEYS = frozenset(
 )
 # Also looked up in the shared folders: absolute only if here.
 NAMES_TOO = frozenset({"data.root", "backbone.weights", "file"})
+TEXT_KEYS = frozenset({"target"})  # words of a person: names of classes hold anything
 MANY = frozenset({"source", "image", "members", "proposals"})  # `source=[a.jpg,b.jpg]`
 KEYWORDS = {"resume": {"auto", "none"}, "backbone.weights": {"imagenet", "none"}}
 WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--cfg", "-c", "--package", "-p",
@@ -77,6 +78,8 @@ def _checked_setting(argument: str) -> str:
     if not equals and not key.startswith("~"):
         raise ConfigError(f"{argument!r} on the command line is not of the form key=value.")
     name = key.lstrip("+")
+    if equals and name in TEXT_KEYS and value:
+        return f"{key}={quote(_unquoted(value))}"
     return f"{key}={_path_value(name, value)}" if equals and name in PATH_KEYS else argument
 
 

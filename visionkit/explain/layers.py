@@ -59,7 +59,9 @@ def maps_and_scores(model: nn.Module, score: Score, images: Tensor, layer: str) 
 
 def map_gradient(scores: Tensor, maps: Tensor, layer: str) -> Tensor:
     """d scores / d maps, (B, C, h, w). ConfigError when the score does not depend on the layer's maps."""
-    (found,) = torch.autograd.grad(scores.sum(), maps, retain_graph=True, allow_unused=True)
+    with torch.enable_grad():
+        total = scores.sum()
+    (found,) = torch.autograd.grad(total, maps, retain_graph=True, allow_unused=True)
     if found is None:
         raise ConfigError(f"the score does not depend on layer={layer}: choose a layer before what is explained.")
     return found
@@ -130,8 +132,9 @@ def _stage_hooks(backbone: Backbone, stage: str, found: list[Tensor], keep: Any)
 def unknown_layer(model: nn.Module, layer: str) -> ConfigError:
     """The sentence for a layer that does not exist, with the nearest names."""
     names = layer_names(model)
-    near = difflib.get_close_matches(layer, names, n=4, cutoff=0.5)
-    near += [n for n in (name.removeprefix("backbone.") for name in names) if n.endswith(f".{layer}")][:2]
+    short = list(dict.fromkeys(name.removeprefix("backbone.") for name in names))
+    near = difflib.get_close_matches(layer, short, n=4, cutoff=0.5)
+    near += [name for name in short if layer and name.endswith(f".{layer}")][:2]
     hint = f"did you mean {', '.join(dict.fromkeys(near))}?" if near else ""
     stages = ", ".join(name for name in names if "." not in name and not hasattr(model, name))
     return ConfigError(f"there is no layer {layer!r}; {hint or 'the stages are ' + stages + '.'}")

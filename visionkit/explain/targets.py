@@ -9,6 +9,7 @@ from visionkit.explain.score import Score
 from visionkit.models.classifier import Classifier
 from visionkit.models.counter import Counter
 from visionkit.models.localizer import Localizer
+from visionkit.ops.deltas import decode
 
 EDGES = ("x1", "y1", "x2", "y2")
 
@@ -24,6 +25,7 @@ class Target:
         box: (4,) in pixels of the network's image, to be drawn; None where the whole picture is meant.
         point: (x, y) of a pixel, likewise.
         layer: the layer whose maps decide, where it is not the model's last one: the level of a pyramid.
+        label: the class, where the score is that of a class of the whole picture.
     """
 
     score: Score
@@ -32,6 +34,7 @@ class Target:
     box: Tensor | None = None
     point: tuple[int, int] | None = None
     layer: str | None = None
+    label: int | None = None
 
 
 def class_logits(model: Classifier | Localizer) -> Callable[[Tensor], Tensor]:
@@ -55,15 +58,17 @@ def class_probability(model: Classifier | Localizer, label: int) -> Score:
 def class_target(model: Classifier | Localizer, label: int, name: str, images: Tensor) -> Target:
     """A class's score, titled with its probability on the image (1, C, H, W)."""
     probability = class_probability(model, label)
-    return Target(class_score(model, label), f"{name} {_value(probability, images):.2f}", probability)
+    title = f"{name} {_value(probability, images):.2f}"
+    return Target(class_score(model, label), title, probability, label=label)
 
 
 def edge_target(model: Localizer, label: int, name: str, edge: str, images: Tensor) -> Target:
-    """An edge of the box that a localizer gives a class, in pixels of the network's image."""
+    """An edge of the box that a localizer gives a class, in pixels of the network's image, before the box is cut to it:
+    beyond the border it has a gradient still."""
     side = EDGES.index(edge)
 
     def box(given: Tensor) -> Tensor:
-        boxes = model.box_head.decode(model.outputs(given)[1])  # (B, 1 or K, 4) in units of the picture
+        boxes = decode(model.box_head.mean_box, model.outputs(given)[1])  # (B, 1 or K, 4) in units of the picture
         height, width = given.shape[-2:]
         return boxes[:, min(label, boxes.shape[1] - 1)] * boxes.new_tensor([width, height, width, height])  # (B, 4)
 
@@ -73,11 +78,12 @@ def edge_target(model: Localizer, label: int, name: str, edge: str, images: Tens
     return Target(score, f"{edge} of {name} at {_value(score, images):.0f} px", box=box(images).detach()[0])
 
 
-def count_target(model: Counter, name: str, images: Tensor) -> Target:
-    """The number of objects that a counter finds."""
+def count_target(model: Counter, name: str, images: Tensor, size: tuple[int, int]) -> Target:
+    """The number of objects that a counter finds in a picture of (height, width) without padding."""
+    rows, columns = (-(-side // model.head.stride) for side in size)
 
     def score(given: Tensor) -> Tensor:
-        return model.scores(given).sum(dim=(1, 2))  # (B,)
+        return model.scores(given)[:, :rows, :columns].sum(dim=(1, 2))  # (B,)
 
     return Target(score, f"{_value(score, images):.1f} {name}")
 
