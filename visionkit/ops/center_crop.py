@@ -30,26 +30,32 @@ class CenterCrop:
             return self.short, max(self.short, int(self.short * width / height))
         return max(self.short, int(self.short * height / width)), self.short
 
+    def corner(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(height, width) after resizing -> (top, left) of the square, pixels."""
+        top, left = (round((side - self.size) / 2) for side in size)
+        return top, left
+
     def canvas(self, size: tuple[int, int]) -> tuple[int, int]:
         """The same square for every file."""
         return self.size, self.size
 
     def resized(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> the picture with its short side at `short`, before anything is cut off."""
-        image = _middle(image)
+        left, top, right, bottom = middle((image.shape[0], image.shape[1]))
+        image = image[top:bottom, left:right]
         return resize_image(image, self.shape((image.shape[0], image.shape[1])))
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         """(H, W, 3) uint8 -> (size, size, 3) uint8."""
         resized = self.resized(image)  # (height, width, 3)
-        top, left = (round((side - self.size) / 2) for side in resized.shape[:2])
+        top, left = self.corner((resized.shape[0], resized.shape[1]))
         return np.ascontiguousarray(resized[top : top + self.size, left : left + self.size])
 
 
-def _middle(image: np.ndarray, most: int = 8) -> np.ndarray:
-    """The middle of a picture that is more than `most` times as long as wide: the rest is cut off anyway, and resizing
-    all of a picture of 2 x 6000 pixels would take gigabytes."""
-    height, width = image.shape[:2]
+def middle(size: tuple[int, int], most: int = 8) -> tuple[int, int, int, int]:
+    """The middle of a picture of (height, width) that is more than `most` times as long as wide, x1 y1 x2 y2: the rest
+    is cut off anyway, and resizing all of a picture of 2 x 6000 pixels would take gigabytes. Of others all."""
+    height, width = size
     long = most * min(height, width)
     top, left = max(0, (height - long) // 2), max(0, (width - long) // 2)
-    return image[top : top + long, left : left + long]
+    return left, top, min(width, left + long), min(height, top + long)
