@@ -103,38 +103,52 @@ def color_panel(image: np.ndarray, values: np.ndarray, title: str, crowd: float 
 
 def sheet(panels: Sequence[Panel], header: Sequence[str] = (), columns: int | None = None) -> np.ndarray:
     """Panels on a grid, row by row, under lines of text: (H, W, 3) uint8 RGB. Without panels the text alone."""
-    columns = max(1, min(columns or (len(panels) if len(panels) <= 5 else 5), max(1, len(panels))))
-    height = max([panel.picture.shape[0] for panel in panels], default=0)
-    width = max([panel.picture.shape[1] for panel in panels], default=SIDE)
-    foot = LINE if any(panel.bar is not None for panel in panels) else 0
-    cell_h, cell_w = LINE + height + foot + GAP, max(width, 120) + GAP
-    top = LINE * len(header) + GAP
-    rows = -(-len(panels) // columns)
-    canvas = np.full((top + rows * cell_h, columns * cell_w + GAP, 3), _PAPER, np.uint8)
-    for i, panel in enumerate(panels):
-        y, x = top + i // columns * cell_h + LINE, GAP + i % columns * cell_w
-        h, w = panel.picture.shape[:2]
+    columns = max(1, min(columns or _columns(len(panels)), max(1, len(panels))))
+    cell = max([120, *(panel.picture.shape[1] for panel in panels)] if panels else [SIDE]) + GAP
+    header = [part for line in header for part in _wrapped(line, columns * cell - GAP)]
+    rows = [panels[i : i + columns] for i in range(0, len(panels), columns)]
+    heights = [max(panel.picture.shape[0] + (LINE if panel.bar is not None else 0) for panel in row) for row in rows]
+    tops = [LINE * len(header) + GAP + sum(heights[:k]) + k * (LINE + GAP) for k in range(len(rows) + 1)]
+    canvas = np.full((tops[-1], columns * cell + GAP, 3), _PAPER, np.uint8)
+    places = [(tops[i // columns], GAP + i % columns * cell) for i in range(len(panels))]  # of the titles
+    for panel, (top, x) in zip(panels, places, strict=True):
+        y, (h, w) = top + LINE, panel.picture.shape[:2]
         canvas[y : y + h, x : x + w] = panel.picture
         if panel.bar is not None and w > 0:
-            places = np.linspace(0, len(panel.bar) - 1, w).round().astype(int)
-            canvas[y + h + 2 : y + h + 6, x : x + w] = panel.bar[places]
+            steps = np.linspace(0, len(panel.bar) - 1, w).round().astype(int)
+            canvas[y + h + 2 : y + h + 6, x : x + w] = panel.bar[steps]
     drawn = Image.fromarray(canvas)
     pen = ImageDraw.Draw(drawn)
     for k, line in enumerate(header):
         size = LETTERS + 2 if k == 0 else LETTERS
         text = fit(line, size, canvas.shape[1] - 2 * GAP)
         pen.text((GAP, GAP // 2 + LINE * k + LINE // 2), text, fill=_INK, font=font(size), anchor="lm")
-    for i, panel in enumerate(panels):
-        y, x = top + i // columns * cell_h, GAP + i % columns * cell_w
-        pen.text(
-            (x, y + LINE // 2), fit(panel.title, LETTERS, cell_w - GAP), fill=_INK, font=font(LETTERS), anchor="lm"
-        )
+    for panel, (top, x) in zip(panels, places, strict=True):
+        title = fit(panel.title, LETTERS, cell - GAP)
+        pen.text((x, top + LINE // 2), title, fill=_INK, font=font(LETTERS), anchor="lm")
         if panel.bar is not None:
-            below = y + LINE + panel.picture.shape[0] + 13
+            below = top + LINE + panel.picture.shape[0] + 13
             ends = (f"{panel.low:.3g}", f"{panel.high:.3g}{' ' + panel.unit if panel.unit else ''}")
             pen.text((x, below), ends[0], fill=_DIM, font=font(9), anchor="lm")
             pen.text((x + panel.picture.shape[1], below), ends[1], fill=_DIM, font=font(9), anchor="rm")
     return np.array(drawn)
+
+
+def _wrapped(line: str, width: float) -> list[str]:
+    """A line of text as lines of at most `width` pixels, broken between words."""
+    lines = [""]
+    for word in line.split(" "):
+        longer = f"{lines[-1]} {word}" if lines[-1] else word
+        if not lines[-1] or font(LETTERS + 2).getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _columns(count: int) -> int:
+    """A row for up to five panels; else four to six in a row, as leaves the fewest places empty."""
+    return count if count <= 5 else min((4, 5, 6), key=lambda columns: -count % columns)
 
 
 def sized(image: np.ndarray, side: int = SIDE) -> np.ndarray:

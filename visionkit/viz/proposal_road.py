@@ -8,7 +8,7 @@ import numpy as np
 from visionkit.viz.draw import draw_detections
 from visionkit.viz.panels import SIDE, Panel, heat_panel, sized
 
-DRAWN = 60  # boxes of a step, the best ones
+DRAWN = 150  # boxes of a step, the best ones
 
 
 def objectness_panels(image: np.ndarray, objectness: Mapping[str, np.ndarray], canvas: tuple[int, int]) -> list[Panel]:
@@ -37,7 +37,7 @@ def step_panel(image: np.ndarray, boxes: np.ndarray, title: str, scores: np.ndar
     for (x1, y1, x2, y2), level in reversed(
         list(zip(shown.round().astype(int).tolist(), levels.tolist(), strict=False))
     ):
-        cv2.rectangle(base, (x1, y1), (x2 - 1, y2 - 1), _color(level), 2)
+        cv2.rectangle(base, (x1, y1), (x2 - 1, y2 - 1), _color(level), 1)
     return Panel(cv2.resize(base, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), title)
 
 

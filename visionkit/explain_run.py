@@ -1,0 +1,135 @@
+"""What `tools/explain.py` does once settings and pictures are known."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from visionkit.data.image import read_image
+from visionkit.data.progress import Progress
+from visionkit.errors import ConfigError
+from visionkit.explain_wholes import WHOLES
+from visionkit.explanation_page import page
+from visionkit.explanations import Settings, View, explained, header, no_gradients_needed, target_of, view_of
+from visionkit.occlusion_panels import OcclusionSettings
+from visionkit.pictures import write_image
+from visionkit.predictor import Predictor, load, published
+from visionkit.proposal_pictures import proposal_panels
+from visionkit.viz.panels import Panel, sheet
+
+Pictures = Sequence[tuple[str, Path]]
+
+NOTES = {
+    "Grad-CAM": "where a layer's maps speak for the score: each weighted by its mean gradient, negative sums cut.",
+    "HiResCAM": "maps times gradients, place by place: 0 where the score does not look, as outside of a detection.",
+    "CAM": "Grad-CAM read off the last linear layer, for networks that end in a mean over places.",
+    "occlusion": "how much the score falls when a square there is covered; and the score by the place of the square.",
+    "saliency": "how fast the score changes with each pixel, either way.",
+    "SmoothGrad": "saliency averaged over noisy copies of the picture.",
+    "guided backpropagation": "the backward pass with negative signals cut at every ReLU: edges that matter to the "
+    "layers, but hardly different from class to class.",
+    "deconvnet": "the backward pass that cuts negative signals and ignores which ReLUs were open.",
+    "Guided Grad-CAM": "guided backpropagation where Grad-CAM is high.",
+    "bars": "the colours' range, in units of the score; gray in colour pictures is 0.",
+}
+
+
+def chosen_model(config: Any, device: torch.device) -> Predictor:
+    """A checkpoint's model, or a classifier with published weights; its weights take no gradient."""
+    if (config.checkpoint is None) == (config.get("backbone") is None):
+        raise ConfigError("give either checkpoint=... or task=classify backbone=... backbone.weights=..., not both.")
+    predictor = load(config.checkpoint, device) if config.checkpoint is not None else published(config, device)
+    no_gradients_needed(predictor.model)
+    return predictor
+
+
+def sheets(config: Any, predictor: Predictor, pictures: Pictures, methods: Sequence[str], folder: Path) -> None:
+    """A sheet for each picture, explain.json, and of several pictures a page."""
+    settings = _settings(config)
+
+    def drawn(view: View) -> tuple[list[Panel], list[str], dict[str, Any]]:
+        target = target_of(predictor, view, str(config.target))
+        panels = explained(predictor, view, target, methods, settings)
+        box = None if target.box is None else target.box.tolist()
+        return panels, header(view, target, predictor), {"target": target.title, "box": box}
+
+    kind = methods[0] if len(methods) == 1 else "sheet"
+    _write_each(config, predictor, pictures, kind, folder, drawn, NOTES)
+
+
+def proposals(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> None:
+    """The road of the proposals for each picture."""
+
+    def drawn(view: View) -> tuple[list[Panel], list[str], dict[str, Any]]:
+        panels, lines = proposal_panels(predictor, view)
+        return panels, ["the road of the proposals", *lines], {"steps": lines[0]}
+
+    _write_each(config, predictor, pictures, "proposals", folder, drawn, {})
+
+
+def _write_each(
+    config: Any,
+    predictor: Predictor,
+    pictures: Pictures,
+    kind: str,
+    folder: Path,
+    drawn: Callable[[View], tuple[list[Panel], list[str], dict[str, Any]]],
+    notes: dict[str, str],
+) -> None:
+    records = []
+    many = len(pictures) > 1
+    model = f"{config.checkpoint or config.backbone.get('weights')}, {len(predictor.names)} classes"
+
+    def one(name: str, path: Path, add: Callable[..., None] | None) -> None:
+        view = _viewed(predictor, name, path)
+        panels, lines, record = drawn(view)
+        picture = sheet(panels, lines, config.columns)
+        target = folder / f"{name}.{kind}.jpg"
+        write_image(target, picture)
+        records.append({"image": str(path), "sheet": str(target), **record})
+        if add is not None:
+            add(name, lines, picture)
+        else:
+            print(f"{name}: {lines[0]}")
+
+    if not many:
+        one(*pictures[0], None)
+    else:
+        title = f"{len(pictures)} pictures, {kind}"
+        with (
+            page(folder / "index.html", title, [model], notes) as found,
+            Progress(f"explaining by {kind}", len(pictures), "pictures") as progress,
+        ):
+            for name, path in pictures:
+                one(name, path, found.add)
+                progress.advance()
+    (folder / "explain.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    last = records[-1]["sheet"]
+    print(
+        f"{folder / 'index.html'} holds {len(records)} pictures, each also a file beside it"
+        if many
+        else f"{last} is written"
+    )
+
+
+def _viewed(predictor: Predictor, name: str, path: Path) -> View:
+    try:
+        return view_of(predictor.model, read_image(str(path)), name)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def _settings(config: Any) -> Settings:
+    occlusion = OcclusionSettings(config.window, config.stride, config.filler, config.precision, config.batch_size)
+    return Settings(config.layer, config.samples, config.noise, config.batch_size, config.seed, occlusion)
+
+
+def whole(config: Any, predictor: Predictor, pictures: Pictures, method: str, folder: Path) -> None:
+    """A method that makes pictures of its own."""
+    if method == "proposals":
+        proposals(config, predictor, pictures, folder)
+        return
+    for path in WHOLES[method](config, predictor, pictures, folder):
+        print(f"{path} is written")

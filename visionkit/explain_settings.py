@@ -1,0 +1,69 @@
+"""What `tools/explain.py` can be asked for, checked before anything heavy is imported."""
+
+import difflib
+from collections.abc import Sequence
+from typing import Any
+
+from visionkit.errors import ConfigError
+
+# Of one picture and one number of the answer; several of them make a sheet.
+PICTURE_METHODS = (
+    "grad_cam",
+    "hires_cam",
+    "cam",
+    "occlusion",
+    "saliency",
+    "smooth_grad",
+    "guided_backpropagation",
+    "deconvnet",
+    "guided_grad_cam",
+)
+WHOLE_METHODS = {
+    "proposals": "the road of a detector's proposals, from anchors to boxes, for each picture",
+    "activations": "the strongest maps of a layer, for each picture",
+    "filters": "the filters of the first layer; no picture",
+    "patches": "what excites the channels of a layer most, over a folder of pictures",
+    "deconvnet_patches": "the same, and beside each patch what of it excited the channel, by a deconvnet",
+    "inversion": "pictures that give the maps of several layers again",
+    "class_image": "a picture made to be of the target's class",
+    "embedding": "a folder of pictures as a map of what the network finds alike",
+    "invariance": "how far each stage follows or ignores shifts, turns, scales and flips",
+    "lesions": "a residual network with blocks deleted, over a folder of labelled pictures",
+}
+CHECKS = ("pointing", "deletion", "randomisation")
+ALL = "all"
+
+
+def chosen_methods(method: Any) -> tuple[str, ...]:
+    """`grad_cam`, `[grad_cam,saliency]` or `all` -> the methods. ConfigError for unknown ones, and for several of which
+    one is not of a single picture."""
+    listed = [method] if isinstance(method, str) else list(method) if isinstance(method, Sequence) else []
+    if not listed:
+        raise ConfigError(f"method={method}: a method or a list of them is wanted, such as [grad_cam,saliency].")
+    if listed == [ALL]:
+        return PICTURE_METHODS
+    known = (*PICTURE_METHODS, *WHOLE_METHODS, ALL)
+    for name in listed:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=2, cutoff=0.5)
+            hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(known)}."
+            raise ConfigError(f"method={name}: there is no such method; {hint}")
+        if len(listed) > 1 and name not in PICTURE_METHODS:
+            raise ConfigError(f"method={name} makes pictures of its own and does not go into a list with others.")
+    return tuple(dict.fromkeys(listed))
+
+
+def checked_settings(config: Any) -> None:
+    """ConfigError for a method, a check or a number out of its range, naming the key."""
+    if config.check is not None and config.check not in CHECKS:
+        raise ConfigError(f"check={config.check}: one of {', '.join(CHECKS)} is wanted.")
+    if config.check is None:
+        chosen_methods(config.method)
+    for key, least in (("samples", 1), ("batch_size", 1), ("show", 1), ("stride", 1), ("window", 1), ("steps", 1)):
+        value = config[key]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            raise ConfigError(f"{key}={value}: a whole number of at least {least} is wanted.")
+    if not isinstance(config.noise, int | float) or not 0 <= config.noise <= 1:
+        raise ConfigError(f"noise={config.noise}: a number from 0 to 1 is wanted.")
+    if config.precision not in ("fp32", "bf16"):
+        raise ConfigError(f"precision={config.precision}: fp32 or bf16 is wanted.")
