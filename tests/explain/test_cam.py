@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.explain.traces import unchanged
-from tests.explain.twins import photographs, published_twins, random_twins
+from tests.explain.twins import photographs, published_twins, random_twins, small_resnet
 from visionkit.backbones import googlenet, lenet, mobilenet_v2, nin, squeezenet, vgg
 from visionkit.backbones.fpn import build_fpn
 from visionkit.backbones.resnet import basic_resnet, resnet18
@@ -119,8 +119,8 @@ def test_networks_without(build):
 
 
 def test_no_images_half_precision_and_frozen_weights():
-    for model in (resnet(), squeeze()):
-        images = torch.randn(1, 3, 64, 64)
+    for model in (small_resnet(), squeeze()):
+        images = torch.randn(1, 3, 48, 48)
         assert class_activation_map(model, images[:0], 2).shape[0] == 0
         expected = class_activation_map(model, images, 2)
         model.requires_grad_(False)

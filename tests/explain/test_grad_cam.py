@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from captum.attr import GuidedBackprop, GuidedGradCam, LayerGradCam
 
 from tests.explain.traces import unchanged
-from tests.explain.twins import photographs, published_twins, random_twins
+from tests.explain.twins import photographs, published_twins, random_twins, small_resnet
 from visionkit.errors import ConfigError
 from visionkit.explain.grad_cam import counterfactual_grad_cam, enlarge, grad_cam, guided_grad_cam, signed_grad_cam
 from visionkit.explain.layers import last_maps_layer
@@ -111,7 +111,7 @@ def test_enlarge():
 
 
 def test_no_images_half_precision_and_frozen_weights():
-    model, images = random_twins("resnet18").ours, torch.randn(1, 3, 64, 64)
+    model, images = small_resnet(), torch.randn(1, 3, 64, 64)
     score = class_score(model, 2)
     assert grad_cam(model, score, images[:0], "c3").shape == (0, 8, 8)
     assert guided_grad_cam(model, score, images[:0], "c3").shape == (0, 3, 64, 64)

@@ -7,7 +7,7 @@ from captum.attr import Deconvolution, GuidedBackprop
 from torch import nn
 
 from tests.explain.traces import unchanged
-from tests.explain.twins import photographs, published_twins, random_twins
+from tests.explain.twins import photographs, published_twins, random_twins, small_resnet
 from visionkit.backbones.vgg import VGG
 from visionkit.errors import ConfigError
 from visionkit.explain.rectified import deconvnet, guided_backpropagation, project
@@ -151,7 +151,7 @@ def test_nothing_is_left_after_an_exception():
 
 @pytest.mark.parametrize("method", [guided_backpropagation, deconvnet])
 def test_no_images_half_precision_and_frozen_weights(method):
-    model = random_twins("squeezenet1_0").ours
+    model = small_resnet()
     score, images = class_score(model, 1), torch.randn(1, 3, 64, 64)
     assert method(score, images[:0]).shape == (0, 3, 64, 64)
     expected = method(score, images)
@@ -195,7 +195,7 @@ def test_project_is_the_deconvnet_of_one_activation(place):
 
 def test_project_any_layer_of_real_networks():
     images = torch.randn(2, 3, 64, 64)
-    for name, layers in {"resnet18": ("c1", "c3", "layer2.0.conv1", "tail"), "squeezenet1_0": ("c2", "tail")}.items():
+    for name, layers in {"resnet18": ("c1", "layer2.0.conv1", "tail"), "squeezenet1_0": ("c2",)}.items():
         model = random_twins(name).ours
         for layer in layers:
             found = project(model, layer, images, 5)

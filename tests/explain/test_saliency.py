@@ -5,7 +5,7 @@ import torch
 from captum.attr import Saliency
 
 from tests.explain.traces import unchanged
-from tests.explain.twins import photographs, published_twins, random_twins
+from tests.explain.twins import photographs, published_twins, random_twins, small_resnet
 from visionkit.explain.saliency import saliency
 from visionkit.explain.targets import class_score
 
@@ -42,7 +42,7 @@ def test_signs_do_not_cancel_and_images_do_not_mix():
 
 
 def test_no_images_half_precision_and_frozen_weights():
-    model = random_twins("resnet18").ours
+    model = small_resnet()
     score = class_score(model, 1)
     assert saliency(score, torch.zeros(0, 3, 64, 64)).shape == (0, 64, 64)
     images = torch.randn(1, 3, 64, 64)

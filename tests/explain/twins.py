@@ -54,6 +54,12 @@ def random_twins(name: str, seed: int = 0) -> Twins:
     return Twins(ours, theirs, theirs.get_submodule(LAST_MAPS[name]))
 
 
+def small_resnet() -> Classifier:
+    """Narrow, without a twin: half precision takes long where the processor does not compute in it."""
+    torch.manual_seed(0)
+    return classifier(resnet.basic_resnet((8, 8, 16, 16)), CLASSES).eval()
+
+
 def published_twins(name: str, weights_root: Path) -> Twins:
     """With ImageNet's weights."""
     path = weights_root / f"{name}_imagenet.pth"

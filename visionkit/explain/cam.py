@@ -30,7 +30,7 @@ def class_activation_map(model: Classifier | Localizer, images: Tensor, label: i
     """
     head = model.head if isinstance(model, Classifier) else model.class_head
     kind = [type(layer) for layer in head.children() if not isinstance(layer, nn.Dropout)]
-    if last_maps_layer(model) == TAIL and kind == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear]:
+    if kind == [nn.AdaptiveAvgPool2d, nn.Flatten, nn.Linear] and last_maps_layer(model) == TAIL:
         return _weighted(model, images, label, head.get_parameter("linear.weight"))
     if kind == [nn.Conv2d, nn.ReLU, nn.AdaptiveAvgPool2d, nn.Flatten]:
         path = "head.relu" if isinstance(model, Classifier) else "class_head.relu"

@@ -56,7 +56,8 @@ def occlusion(
         stride: from one place to the next, pixels, at most the window.
         filler: what stands in the window, see `fillers`.
         batch_size: images that are in memory at a time.
-        precision: "fp32" for the model's own, "bf16" for autocast.
+        precision: "fp32" for the model's own, "bf16" for autocast: faster where the processor computes in bf16, and
+            slower by far where it does not.
     Raises:
         ConfigError: more or less than one image, one that is smaller than the window, a setting out of its range.
     """
