@@ -83,8 +83,11 @@ def _write_each(
     model = f"{config.checkpoint or config.backbone.get('weights')}, {len(predictor.names)} classes"
 
     def one(name: str, path: Path, add: Callable[..., None] | None) -> None:
-        view = _viewed(predictor, name, path)
-        panels, lines, record = drawn(view)
+        try:
+            view = view_of(predictor.model, read_image(str(path)), name)
+            panels, lines, record = drawn(view)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error}") from None
         picture = sheet(panels, lines, config.columns)
         target = folder / f"{name}.{kind}.jpg"
         write_image(target, picture)
@@ -112,13 +115,6 @@ def _write_each(
         if many
         else f"{last} is written"
     )
-
-
-def _viewed(predictor: Predictor, name: str, path: Path) -> View:
-    try:
-        return view_of(predictor.model, read_image(str(path)), name)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
 
 
 def _settings(config: Any) -> Settings:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,11 +69,8 @@ def view_of(model: Any, image: np.ndarray, name: str) -> View:
 
 
 def target_of(predictor: Predictor, view: View, text: str) -> Target:
-    """What is explained of a view; see `explain.choose_target`. ConfigErrors name the picture."""
-    try:
-        return choose_target(predictor.model, predictor.names, view.batch, text, view.original)
-    except ConfigError as error:
-        raise ConfigError(f"{view.name}: {error}") from None
+    """What is explained of a view; see `explain.choose_target`."""
+    return choose_target(predictor.model, predictor.names, view.batch, text, view.original)
 
 
 def explained(
@@ -177,18 +173,6 @@ _PANELS: dict[str, Callable[[Predictor, View, Target, str, Settings], list[Panel
     "deconvnet": _deconvnet,
     "guided_grad_cam": _guided_grad_cam,
 }
-
-
-def views(predictor: Predictor, frames: Any) -> Any:
-    """A view of each frame of a source, one after the other."""
-    for frame in frames:
-        yield view_of(predictor.model, frame.image, frame.name)
-
-
-def sheet_path(folder: Path, view: View, methods: Sequence[str]) -> Path:
-    """Where a picture's sheet goes: `a.grad_cam.jpg`, `a.sheet.jpg` for several methods; folders below stay."""
-    kind = methods[0] if len(methods) == 1 else "sheet"
-    return folder / f"{view.name}.{kind}.jpg"
 
 
 def no_gradients_needed(model: torch.nn.Module) -> None:
