@@ -124,14 +124,15 @@ def lesions(
 
 def draw(found: dict[str, Lesions], path: Path, chance: float | None = None, label: str = "accuracy") -> None:
     """One network or several in one picture, by what they are called."""
-    plot_lesions(
-        {name: one.whole for name, one in found.items()},
-        {name: [(x.parts[0], x.accuracy, x.keeps_shape) for x in one.singles] for name, one in found.items()},
-        {name: [(len(x.parts), x.accuracy) for x in one.groups] for name, one in found.items()},
-        path,
-        chance,
-        label,
-    )
+    singles = {
+        name: [(x.parts[0].removeprefix("backbone."), x.accuracy, x.keeps_shape) for x in one.singles]
+        for name, one in found.items()
+    }
+    together = {
+        name: [(0, one.whole), *((len(x.parts), x.accuracy) for x in (*one.singles, *one.groups))]
+        for name, one in found.items()
+    }
+    plot_lesions({name: one.whole for name, one in found.items()}, singles, together, path, chance, label)
 
 
 def table(found: Lesions) -> str:

@@ -2,7 +2,7 @@
 
 A map follows when moving the picture moves the map: f(m(x)) = m(f(x)). It ignores the motion when nothing changes:
 f(m(x)) = f(x) (Lenc and Vedaldi 2015, "Understanding image representations by measuring their equivariance and
-equivalence", sec. 3). Both are told as one number that compares across layers:
+equivalence", sec. 2). Both are told as one number that compares across layers:
 
     sqrt( mean over pictures i of |f(m(x_i)) - g(x_i)|^2  /  mean over pairs i != j of |f(m(x_i)) - g(x_j)|^2 )
 

@@ -50,7 +50,7 @@ def lifting_conv(
         raise ValueError(f"lifting filters are (O, I, k, k), not {tuple(weight.shape)}")
     filters = lifting_filters(weight).flatten(0, 1)  # (4 * O, I, k, k)
     found = F.conv2d(images, filters, _repeated(bias), stride, padding)  # (B, 4 * O, h, w)
-    return found.unflatten(1, (TURNS, len(weight)))
+    return _by_rotation(found)
 
 
 def group_conv(maps: Tensor, weight: Tensor, bias: Tensor | None = None, stride: int = 1, padding: int = 0) -> Tensor:
@@ -67,13 +67,17 @@ def group_conv(maps: Tensor, weight: Tensor, bias: Tensor | None = None, stride:
         raise ValueError(f"filters of the group are (O, 4, I, k, k), not {tuple(weight.shape)}")
     filters = group_filters(weight).flatten(2, 3).flatten(0, 1)  # (4 * O, 4 * I, k, k)
     found = F.conv2d(maps.flatten(1, 2), filters, _repeated(bias), stride, padding)  # (B, 4 * O, h', w')
-    return found.unflatten(1, (TURNS, len(weight)))
+    return _by_rotation(found)
 
 
 def pool_rotations(maps: Tensor) -> Tensor:
     """The largest over the four rotations, (B, 4, C, h, w) -> (B, C, h, w): it turns with the image, as a plain map of
     a symmetric filter would, and forgets which rotation was seen (sec. 6.3)."""
     return maps.amax(dim=1)
+
+
+def _by_rotation(found: Tensor) -> Tensor:
+    return found.reshape(len(found), TURNS, found.shape[1] // TURNS, *found.shape[2:])  # (B, 4, O, h, w)
 
 
 def _repeated(bias: Tensor | None) -> Tensor | None:

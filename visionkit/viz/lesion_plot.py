@@ -22,7 +22,7 @@ def plot_lesions(
     Args:
         whole: of each network, the accuracy with everything, 0 ... 1; a dashed line.
         singles: of each network, its parts in the order of execution.
-        groups: of each network, the size of a group and the accuracy without it.
+        groups: of each network, the size of a group and the accuracy without it; 0 for the whole network.
         chance: accuracy of guessing, a dotted line.
         label: what is measured.
     """
@@ -53,7 +53,7 @@ def plot_lesions(
     if longest <= 20 and len(whole) == 1:
         left.set_xticks(range(1, longest + 1), [part[0] for part in next(iter(singles.values()))], rotation=90)
         left.set_xlabel("deleted part (hollow: changes the shape)")
-    right.set(xlabel="parts deleted together, drawn by chance")
+    right.set(xlabel="parts deleted together: none, each by itself, groups drawn by chance")
     if whole:
         right.legend(fontsize="small")
     return save(figure, path)
