@@ -4,15 +4,19 @@ python benchmarks/occlusion.py [--threads 1 2] [--window 32] [--stride 16] [--ba
 
 One at a time is the network as it was loaded, in fp32, a batch of one window after the other; also with channels_last
 weights, as the tools load it. In batches is `occlusion` with folded batch norms in channels_last. Medians of
-interleaved repeats of whole maps; then how far the maps of the class's probability are apart, and the memory that one
+interleaved repeats of whole maps, by the clock and by the processor's time, which is the fairer one where other work
+runs beside; then how far the maps of the class's probability are apart, and the memory that one
 map takes at most, beyond what the libraries and the weights do, in a process of its own.
 bf16 is measured where the processor computes in it (or with --bf16, which takes long where it does not).
 """
 
 import argparse
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -60,6 +64,19 @@ def sides(window: int, stride: int, batch: int) -> dict[str, Map]:
     }
 
 
+def both_clocks(chosen: dict[str, Map], repeats: int) -> tuple[dict[str, float], dict[str, float]]:
+    """Median seconds of each side, by the clock and by the time of the processor; one call of each side in turn."""
+    processor: dict[str, list[float]] = {name: [] for name in chosen}
+
+    def timed(name: str, made: Map) -> None:
+        start = time.process_time()
+        made()
+        processor[name].append(time.process_time() - start)
+
+    clock = medians({name: partial(timed, name, made) for name, made in chosen.items()}, repeats, 1)
+    return clock, {name: statistics.median(taken[1:]) for name, taken in processor.items()}  # the first warms up
+
+
 def memory(name: str, window: int, stride: int, batch: int) -> None:
     """Of one map, in this process, which has made none before: MiB."""
     made = sides(window, stride, batch)[name]
@@ -96,10 +113,11 @@ def main() -> None:
     print(f"{torch.backends.cpu.get_cpu_capability()}, bf16 {'computed' if half else 'not computed'} here", flush=True)
     for threads in args.threads:
         torch.set_num_threads(threads)
-        seconds = medians(chosen, args.repeats, 1)
-        for name, taken in seconds.items():
-            ratios = ", ".join(f"{taken / seconds[fast]:.2f} times {fast}" for fast in (BATCHED, HALF) if fast in maps)
-            print(f"{threads} thread(s), {name}: {1000 * taken / len(maps[ONE]):.1f} ms a window; {ratios}", flush=True)
+        for clock, seconds in zip(("clock", "processor"), both_clocks(chosen, args.repeats), strict=True):
+            for name, taken in seconds.items():
+                ratios = ", ".join(f"{taken / seconds[fast]:.2f} x {fast}" for fast in (BATCHED, HALF) if fast in maps)
+                each = 1000 * taken / len(maps[ONE])
+                print(f"{threads} thread(s), {clock}, {name}: {each:.1f} ms a window; {ratios}", flush=True)
     for name in (LAST, BATCHED, HALF):
         if name in maps:
             apart = float((maps[name] - maps[ONE]).abs().max())

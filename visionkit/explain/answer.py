@@ -12,7 +12,7 @@ def answer(model: nn.Module, images: Tensor) -> Tensor:
     """All that the model says about whole images, as one row each: (B, C, H, W) -> (B, N), with a graph.
 
     Classes of a classifier or localizer, of pixels, a density, slots of a list of boxes. A detector says nothing about
-    whole images: the maps of its trunk, without the layers that run once a region. So does a backbone.
+    whole images: the deepest maps of its trunk. So does a backbone.
     """
     if isinstance(model, Localizer):
         return model.outputs(images)[0]
@@ -23,5 +23,5 @@ def answer(model: nn.Module, images: Tensor) -> Tensor:
         found: Tensor = model.scores(images)  # type: ignore[operator]
         return found.flatten(1)
     backbone = backbones_of(model)[0]
-    maps = backbone(images, backbone.region_stages)
-    return maps[backbone.region_stages[-1]].flatten(1)
+    *_, deepest = backbone(images, tuple(backbone.stages)).values()
+    return deepest.flatten(1)

@@ -129,7 +129,8 @@ def _rectification(func: Any, args: Any, kwargs: Any) -> tuple[Tensor, float, bo
     if func in RELU:
         return _relu(*args, **kwargs)
     if func in RELU_IN_PLACE:
-        return _relu(*args, **kwargs, inplace=True)
+        maps, high, _ = _relu(*args, **kwargs)
+        return maps, high, True
     if func is F.relu6:
         return _relu6(*args, **kwargs)
     if func is F.hardtanh or func is HARDTANH_IN_PLACE:
