@@ -86,7 +86,7 @@ def test_where_there_is_no_class_activation_map(model):
 
 def test_methods_by_name():
     assert list(chosen_methods(["edges", "grad_cam"])) == ["edges", "grad_cam"]
-    with pytest.raises(ConfigError, match="gradcam is no method; the methods are grad_cam, guided_grad_cam"):
+    with pytest.raises(ConfigError, match="gradcam is no method; the methods are grad_cam, hires_cam"):
         chosen_methods(["edges", "gradcam"])
     with pytest.raises(ConfigError, match="no method is named"):
         chosen_methods([])

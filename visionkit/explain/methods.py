@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from visionkit.errors import ConfigError
 from visionkit.explain.cam import class_activation_map
 from visionkit.explain.grad_cam import enlarge, grad_cam, guided_grad_cam
+from visionkit.explain.hires_cam import hires_cam
 from visionkit.explain.occlusion import heat, occlusion
 from visionkit.explain.rectified import deconvnet, guided_backpropagation
 from visionkit.explain.saliency import saliency
@@ -81,6 +82,7 @@ def edges(model: nn.Module, score: Score, images: Tensor, layer: str) -> Tensor:
 
 METHODS: dict[str, Method] = {
     "grad_cam": lambda model, score, images, layer: enlarge(grad_cam(model, score, images, layer), _size(images)),
+    "hires_cam": lambda model, score, images, layer: enlarge(hires_cam(model, score, images, layer), _size(images)),
     "guided_grad_cam": lambda model, score, images, layer: over_colors(guided_grad_cam(model, score, images, layer)),
     "guided_backpropagation": lambda model, score, images, layer: over_colors(guided_backpropagation(score, images)),
     "deconvnet": lambda model, score, images, layer: over_colors(deconvnet(score, images)),
