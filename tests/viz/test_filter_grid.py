@@ -11,6 +11,9 @@ def test_around_gray():
     assert around_gray(np.array([0.0, 1])).tolist() == [128, 255]
     assert around_gray(np.zeros(3)).tolist() == [128, 128, 128]
     assert around_gray(np.zeros((0, 3))).shape == (0, 3)
+    many = np.append(np.full(99, 1.0), [50.0])
+    assert around_gray(many)[0] == 130 and (around_gray(many, share=0.9) == 255).all()
+    assert around_gray(np.append(np.zeros(99), -1.0), share=0.9)[-1] == 0, "what little there is stays visible"
 
 
 def test_colour_filters_by_themselves_and_together():

@@ -34,7 +34,7 @@ def test_projections_stand_at_the_right():
 def test_without_projections_and_without_units():
     red = np.full((8, 8, 3), (255, 0, 0), np.uint8)
     sheet = patch_sheet([Unit("1", [red] * 4)] * 3)
-    assert (sheet == (255, 0, 0)).all(axis=2).sum() == 12 * SIDE * SIDE, "enlarged by 9"
+    assert (sheet == (255, 0, 0)).all(axis=2).sum() == 12 * SIDE * SIDE, "enlarged by whole numbers"
     assert patch_sheet([]).shape[2] == 3 and patch_sheet([Unit("never excited", [])]).shape[2] == 3
 
 

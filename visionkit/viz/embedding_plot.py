@@ -37,15 +37,19 @@ def plot_embedding(
     """
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
-    figure, axis = new_figure((INCHES, INCHES))
     colors = [curve_color(label) for label in ([0] * len(points) if labels is None else labels)]
     places = unit_square(points)
+    low, high = (places.min(axis=0), places.max(axis=0)) if len(places) else (np.zeros(2), np.ones(2))
+    share = min(max((high - low + 0.08)[1] / (high - low + 0.08)[0], 0.5), 1.5)  # height of the plot to its width
+    figure, axis = new_figure((INCHES, INCHES * share))
     axis.scatter(places[:, 0], places[:, 1], c=colors or None, s=9, linewidths=0)
     gap = (SHOWN + 2 * FRAME + 4) / (INCHES * 100)  # the plot has about 100 pixels an inch, less its margins
     for i in apart(places, gap):
         image = _framed(thumbnail(picture(i), SHOWN), None if labels is None else labels[i])
         axis.add_artist(AnnotationBbox(OffsetImage(image, zoom=72 / 110), places[i], frameon=False, pad=0))
-    axis.set(xlim=(-0.04, 1.04), ylim=(-0.04, 1.04), xticks=[], yticks=[], title=title)
+    limits = {"xlim": (low[0] - 0.04, high[0] + 0.04), "ylim": (low[1] - 0.04, high[1] + 0.04)}
+    axis.set(**limits, xticks=[], yticks=[], aspect="equal")
+    axis.set_title(title, fontsize=10)
     if labels is not None:
         for label in sorted(set(labels)):
             axis.scatter([], [], color=curve_color(label), label=names[label], s=30)

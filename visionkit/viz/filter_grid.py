@@ -67,11 +67,18 @@ def filter_pictures(weights: np.ndarray, together: bool = False) -> np.ndarray:
     return np.stack([around_gray(one) for one in colors])
 
 
-def around_gray(values: np.ndarray) -> np.ndarray:
+def around_gray(values: np.ndarray, share: float = 1.0) -> np.ndarray:
     """Values of any sign -> uint8 of the same shape: 0 is middle gray, the largest magnitude black or white; nothing
-    but zeros is gray all over."""
-    most = float(np.abs(values).max()) if values.size else 0.0
-    return (127.5 + 127.5 * values / (most or 1.0)).round().astype(np.uint8)
+    but zeros is gray all over.
+
+    Args:
+        share: of the magnitudes that are told apart; the rest, the largest, are black or white too. A few extreme
+            pixels would leave the others gray.
+    """
+    sizes = np.abs(values)
+    most = float(np.quantile(sizes, share)) if values.size else 0.0
+    most = most or (float(sizes.max()) if values.size else 0.0)  # of a few values that are not 0
+    return (127.5 + 127.5 * np.clip(values / (most or 1.0), -1, 1)).round().astype(np.uint8)
 
 
 def enlarged(image: np.ndarray, side: int) -> np.ndarray:

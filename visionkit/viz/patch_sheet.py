@@ -8,7 +8,7 @@ import numpy as np
 from visionkit.viz.mosaic import mosaic
 from visionkit.viz.neighbours import thumbnail
 
-SIDE = 72  # of a patch's place, pixels
+SIDE = 96  # of a patch's place, pixels
 PADDING = 128  # gray of what lies outside the picture
 
 
