@@ -98,7 +98,7 @@ def color_panel(image: np.ndarray, values: np.ndarray, title: str, crowd: float 
     shown = (255 * shares.clip(0, 1)).round().astype(np.uint8).transpose(1, 2, 0)  # (H, W, C)
     picture = sized(np.ascontiguousarray(np.broadcast_to(shown, (*shown.shape[:2], 3))))
     ramp = np.repeat(np.linspace(0, 255, 64).round().astype(np.uint8)[:, None], 3, axis=1)
-    return Panel(picture, title, ramp, -top, top)
+    return Panel(picture, title, ramp, -top if top else 0.0, top)
 
 
 def sheet(panels: Sequence[Panel], header: Sequence[str] = (), columns: int | None = None) -> np.ndarray:
