@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.explain.traces import unchanged
-from visionkit.backbones import cifar_resnet, densenet, mobilenet_v2, preact_resnet, squeezenet
+from visionkit.backbones import cifar_resnet, densenet, mobilenet_v2, preact_resnet, squeezenet, vgg
 from visionkit.backbones.norms import FrozenBatchNorm2d
 from visionkit.backbones.pretrained import load_weights
 from visionkit.backbones.resnet import basic_resnet, resnet18
@@ -20,6 +20,8 @@ def stirred(model):
     """With norms that do something, of any kind."""
     torch.manual_seed(0)
     for module in model.modules():
+        if isinstance(module, nn.Conv2d) and module.bias is not None:
+            nn.init.normal_(module.bias, 0, 0.2)
         if isinstance(module, NORMS):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, 0, 0.2)
@@ -39,11 +41,12 @@ def norms(model):
         (lambda: basic_resnet((8, 8, 16, 16), (2, 1, 1, 1), norm="frozen"), 0),
         (cifar_resnet.resnet20, 0),
         (lambda: mobilenet_v2.mobilenet_v2(width=0.25), 0),
-        (lambda: squeezenet.squeezenet1_1(norm="batch"), 0),  # convolutions with and without a bias
+        (lambda: squeezenet.squeezenet1_1(norm="batch"), 0),
+        (vgg.vgg11_bn_narrow, 0),  # its convolutions have a bias as well
         (lambda: preact_resnet.preact_resnet20(), 9),  # the first of 8 blocks, the last
         (lambda: densenet.DenseNet(8, (2, 2, 2, 2), 16), 8 + 4),  # the first of each layer, 3 transitions, the last
     ],
-    ids=["resnet", "frozen", "cifar", "mobilenet", "squeezenet", "preact", "densenet"],
+    ids=["resnet", "frozen", "cifar", "mobilenet", "squeezenet", "vgg", "preact", "densenet"],
 )
 def test_answers_agree(build, left):
     model = stirred(classifier(build(), 5))
