@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 
-from visionkit.errors import DataError
+from visionkit.pictures import jpeg
 
 QUALITY = 88  # of the pictures, JPEG
 _HEAD = """<!doctype html>
@@ -40,16 +39,13 @@ class Page:
 
     def add(self, name: str, lines: Sequence[str], picture: np.ndarray) -> None:
         """A section: a heading, lines of text, a picture (H, W, 3) uint8 RGB."""
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, QUALITY])
-        if not done:
-            raise DataError(f"the picture of {name} cannot be encoded as a JPEG.")
         self.count += 1
         text = "".join(f"<p>{html.escape(line)}</p>\n" for line in lines)
         about = html.escape(f"{name}: {'; '.join(lines)}", quote=True)
         self._file.write(
             f'<section id="p{self.count}"><h2>{html.escape(name)}</h2>\n{text}'
             f'<img loading="lazy" width="{picture.shape[1]}" height="{picture.shape[0]}" alt="{about}" '
-            f'src="data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"></section>\n'
+            f'src="data:image/jpeg;base64,{base64.b64encode(jpeg(picture, QUALITY)).decode()}"></section>\n'
         )
 
 

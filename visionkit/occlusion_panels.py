@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -15,13 +14,10 @@ from visionkit.explain.occlusion import Occluded, class_probability_map, heat, m
 from visionkit.explain.targets import Target, class_logits
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
-from visionkit.models.region_detector import RegionDetector
-from visionkit.viz.palette import class_color
-from visionkit.viz.panels import Panel, heat_panel, map_panel, sized
-from visionkit.viz.semantic import legend
+from visionkit.network_images import normalize_of
+from visionkit.viz.panels import Panel, class_panel, heat_panel, map_panel
 
 FILLERS = ("mean", "gray", "black", "white", "noise", "blur")
-NAMED = 4  # classes in the legend
 
 
 @dataclass(frozen=True)
@@ -47,10 +43,12 @@ def occlusion_panels(
     stride = settings.stride or max(1, window // 2)
     filler = _filler(model, settings.filler)
     rest = (window, stride, filler, settings.batch_size, settings.precision)
-    of_classes = isinstance(model, Classifier | Localizer) and target.label is not None
-    if of_classes:
-        found = occlusion(class_logits(folded(model)), images, *rest)  # type: ignore[arg-type]
-        scores = class_probability_map(found, target.label)  # type: ignore[arg-type]
+    found: Occluded | None = None
+    if isinstance(model, Classifier | Localizer) and target.label is not None:
+        faster = folded(model)
+        assert isinstance(faster, Classifier | Localizer)  # a copy
+        found = occlusion(class_logits(faster), images, *rest)
+        scores = class_probability_map(found, target.label)
     else:
         scores = occlusion(target.probability or target.score, images, *rest)
     kind = "probability" if target.probability is not None else "score"
@@ -62,8 +60,8 @@ def occlusion_panels(
         heat_panel(picture, cost, f"occlusion {window}/{stride}: fall of {kind}", box, target.point),
         map_panel(picture, places.answers.float().cpu().numpy(), f"{kind}, square there ({float(scores.whole):.2f})"),
     ]
-    if of_classes:
-        panels.append(_winners(picture, most_probable_map(found).cpu().numpy(), names))
+    if found is not None:
+        panels.append(class_panel(picture, most_probable_map(found).cpu().numpy(), names))
     return panels
 
 
@@ -81,21 +79,8 @@ def _places(scores: Occluded, size: tuple[int, int]) -> Occluded:
     )
 
 
-def _winners(picture: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Panel:
-    """The most probable class by the place of the square, (rows, columns), with the names of the commonest."""
-    shape = sized(picture).shape
-    found, counts = np.unique(labels, return_counts=True)
-    order = found[np.argsort(-counts, kind="stable")].tolist()
-    colors = np.array([class_color(k) for k in range(len(order))], np.uint8)
-    ranks = np.vectorize({label: k for k, label in enumerate(order)}.__getitem__)(labels)
-    drawn = cv2.resize(colors[ranks], (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
-    key = legend([names[label] for label in order[:NAMED]], colors[:NAMED], shape[1])
-    title = f"most probable class: {len(order)}"
-    return Panel(np.concatenate([drawn, key]), title)
-
-
 def _filler(model: Any, name: str) -> Filler:
-    normalize = model.encode.normalize if isinstance(model, RegionDetector) else model.normalize
+    normalize = normalize_of(model)
     levels = {"gray": 127.5, "black": 0.0, "white": 255.0}
     if name in levels:
         return gray_filler(normalize, levels[name])

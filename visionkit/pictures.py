@@ -32,6 +32,14 @@ def write_image(path: Path, image: np.ndarray) -> None:
     path.write_bytes(data.tobytes())
 
 
+def jpeg(image: np.ndarray, quality: int = 90) -> bytes:
+    """An RGB image (H, W, 3) uint8 as the content of a JPEG file. DataError when it cannot be encoded."""
+    done, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not done:
+        raise DataError(f"a picture of {image.shape[1]} x {image.shape[0]} pixels cannot be encoded as a JPEG.")
+    return data.tobytes()
+
+
 def drawn_samples(
     batch: Batch, targets: Targets, names: Sequence[str], colors: np.ndarray | None = None
 ) -> list[np.ndarray]:

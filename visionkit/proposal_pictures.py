@@ -32,7 +32,9 @@ def proposal_panels(predictor: Predictor, view: View, threshold: float = 0.5) ->
         step_panel(view.picture, _array(road.regions), "4. regions of detections"),
         detections_panel(
             view.picture,
-            *(_array(part[kept]) for part in (found.boxes, found.labels, found.scores)),
+            _array(found.boxes[kept]),
+            _array(found.labels[kept]),
+            _array(found.scores[kept]),
             predictor.names,
             f"5. detections above {threshold:g}",
         ),

@@ -3,7 +3,17 @@
 import numpy as np
 import pytest
 
-from visionkit.viz.panels import SIDE, Panel, color_panel, heat_panel, map_panel, picture_panel, sheet, sized
+from visionkit.viz.panels import (
+    SIDE,
+    Panel,
+    class_panel,
+    color_panel,
+    heat_panel,
+    map_panel,
+    picture_panel,
+    sheet,
+    sized,
+)
 
 IMAGE = np.full((60, 80, 3), 100, np.uint8)
 
@@ -76,3 +86,11 @@ def test_small_pictures_are_enlarged_and_large_ones_made_smaller():
     assert sized(np.zeros((8, 8, 3), np.uint8)).shape == (SIDE, SIDE, 3)
     assert sized(np.zeros((1000, 10, 3), np.uint8)).shape == (SIDE, 2, 3)
     assert sized(np.zeros((3000, 1, 3), np.uint8)).shape == (SIDE, 1, 3)
+
+
+def test_the_commonest_class_has_the_first_colour_and_a_name():
+    from visionkit.viz.palette import class_color
+
+    picture = class_panel(IMAGE, np.array([[7, 7, 7], [7, 7, 2]]), [str(k) for k in range(9)]).picture
+    assert tuple(picture[5, 5]) == class_color(0) and tuple(picture[SIDE * 60 // 80 - 5, -5]) == class_color(1)
+    assert picture.shape[0] > SIDE * 60 // 80

@@ -171,6 +171,5 @@ def _kinds() -> str:
 
 def model_images(model: Any, batch: Batch) -> Tensor:
     """The batch as the network sees it, (B, C, H, W) float."""
-    normalize = model.encode.normalize if isinstance(model, RegionDetector) else model.normalize
-    images: Tensor = normalize(batch)
+    images: Tensor = getattr(model, "encode", model).normalize(batch)
     return images

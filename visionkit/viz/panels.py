@@ -8,12 +8,15 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from visionkit.viz.density import heat as heat_colors
+from visionkit.viz.palette import class_color
+from visionkit.viz.semantic import legend
 from visionkit.viz.text import fit, font
 
 SIDE = 232  # of a panel's picture, pixels: the longer side
 GAP = 8
 LETTERS = 12  # height of text, pixels
 LINE = 18  # pixels of a line of text
+NAMED = 4  # classes in a legend
 _PAPER, _INK, _DIM = (24, 24, 28), (245, 245, 245), (170, 170, 178)
 _STRENGTH = 0.8  # of the veil where the heat is highest
 
@@ -82,6 +85,18 @@ def map_panel(image: np.ndarray, values: np.ndarray, title: str, unit: str = "")
     colors = heat_colors(shares).astype(np.uint8)
     shown = cv2.resize(colors, (base.shape[1], base.shape[0]), interpolation=cv2.INTER_NEAREST)
     return Panel(shown, title, heat_colors(np.linspace(0, 1, 64)).astype(np.uint8), low, high, unit)
+
+
+def class_panel(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Panel:
+    """Classes of places (rows, columns) int as coloured squares as large as the picture, with the commonest named."""
+    shape = sized(image).shape
+    found, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    order = np.argsort(-counts, kind="stable")  # the commonest first
+    ranks = np.argsort(order)[places].reshape(labels.shape)
+    colors = np.array([class_color(k) for k in range(len(order))], np.uint8).reshape(-1, 3)
+    drawn = cv2.resize(colors[ranks], (shape[1], shape[0]), interpolation=cv2.INTER_NEAREST)
+    key = legend([names[label] for label in found[order][:NAMED]], colors[:NAMED], shape[1])
+    return Panel(np.concatenate([drawn, key]), f"most probable class: {len(order)}")
 
 
 def color_panel(image: np.ndarray, values: np.ndarray, title: str, crowd: float = 99.8) -> Panel:
