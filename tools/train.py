@@ -36,7 +36,7 @@ def train(config: Any) -> None:
     from visionkit.config import to_plain
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
-    from visionkit.engine.precision import make_deterministic, seed_everything
+    from visionkit.engine.precision import make_deterministic, seed_everything, slow_precision
     from visionkit.phases import build_phases, never_trained, trainable_parameters
     from visionkit.pictures import training_samples, write_image
     from visionkit.predictor import load
@@ -77,7 +77,11 @@ def train(config: Any) -> None:
     samples = training_samples(loader, data.names, colors) if distributed.is_main() else None  # reads the first images
     folder = new_run_folder(config, distributed.rank(), distributed.world_size(), starts_over=resume is None)
     say(f"{len(data.train)} training and {len(data.val)} validation images, {len(data.names)} classes")
-    warnings = (*anchor_report(model, data.train), *never_trained(phases, model))
+    warnings = (
+        *anchor_report(model, data.train),
+        *never_trained(phases, model),
+        *slow_precision(config.trainer.precision, device),
+    )
     for line in (*taken, *describe(model, frozen), *warnings, sentence):
         say(line)
     say(f"writing to {folder}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from visionkit.engine.precision import Precision, make_deterministic, seed_everything
+from visionkit.engine.precision import Precision, make_deterministic, seed_everything, slow_precision
 from visionkit.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -23,6 +23,17 @@ def test_wrong_names_and_fp16_without_cuda() -> None:
         Precision("bf17", CPU)
     with pytest.raises(ConfigError, match="fp16 needs a CUDA device, not cpu"):
         Precision("fp16", CPU)
+
+
+@pytest.mark.parametrize("supported", [False, True])
+def test_a_processor_without_bf16_is_named(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported, raising=False)
+    assert bool(slow_precision("bf16", CPU)) is not supported
+    assert not slow_precision("fp32", CPU) and not slow_precision("bf16", torch.device("cuda", 0))
+
+
+def test_what_is_asked_about_bf16_is_still_there() -> None:
+    assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (False, True)
 
 
 def test_a_step_without_any_gradient() -> None:

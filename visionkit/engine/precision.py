@@ -70,6 +70,16 @@ def _norm(parameters: list[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).detach()
 
 
+def slow_precision(name: str, device: torch.device) -> list[str]:
+    """A sentence where the processor has no instructions for the format: every product is emulated then."""
+    if name != "bf16" or device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return []
+    return [
+        "warning: this processor has no instructions for bf16, so trainer.precision=bf16 takes many times as long as "
+        "trainer.precision=fp32"
+    ]
+
+
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
     """The device a person names: "cpu", "cuda" (the GPU of `local_rank`), "cuda:1", or "auto" (CUDA if there is one).
 
