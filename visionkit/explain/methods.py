@@ -73,7 +73,7 @@ def centre(model: nn.Module, score: Score, images: Tensor, layer: str) -> Tensor
 
 def edges(model: nn.Module, score: Score, images: Tensor, layer: str) -> Tensor:
     """A baseline that ignores the network: Sobel's edges of the gray image. Many maps that look convincing look like it
-    (Adebayo et al. 2018, sec. 5.1)."""
+    (Adebayo et al. 2018)."""
     gray = F.pad(images.detach().float().mean(dim=1, keepdim=True), (1,) * 4, mode="replicate")  # (B, 1, H + 2, W + 2)
     across = gray.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
     found = F.conv2d(gray, torch.stack([across, across.T])[:, None])  # (B, 2, H, W)

@@ -45,7 +45,7 @@ def weight_layers(model: nn.Module, score: Score, images: Tensor) -> list[tuple[
 
 def cascade(model: nn.Module, fresh: nn.Module, layers: Sequence[tuple[str, ...]]) -> Iterator[tuple[str, nn.Module]]:
     """The model with its weights replaced by fresh ones, the last layer's first, then also those of the layer before,
-    down to the first layer (sec. 4.1, "cascading randomization").
+    down to the first layer (sec. 4, "cascading randomization").
 
     Args:
         model: stays as it is.
