@@ -24,11 +24,8 @@ def principal_components(vectors: Tensor, count: int = 2) -> Tensor:
     known = min(count, *vectors.shape)
     if known < 1 or (vectors == vectors[0]).all():
         return found
-    fitted = PCA(known, svd_solver="full")
-    found[:, :known] = torch.from_numpy(fitted.fit_transform(vectors.double().numpy())).float()
-    weights = torch.from_numpy(fitted.components_)  # (known, D)
-    signs = weights.gather(1, weights.abs().argmax(dim=1, keepdim=True)).sign()[:, 0]  # (known,)
-    found[:, :known] *= signs.float()
+    made = PCA(known, svd_solver="full").fit_transform(vectors.double().numpy())  # (N, known); its signs are fixed
+    found[:, :known] = torch.from_numpy(made).float()
     return found
 
 
