@@ -9,8 +9,8 @@
     python tools/explain.py checkpoint=... data=raccoon check=pointing     (do the explanations point at the object?)
 
 Of one picture and one number: grad_cam, hires_cam, cam, occlusion, saliency, smooth_grad, guided_backpropagation,
-deconvnet, guided_grad_cam; all = these side by side. Of a picture: proposals, activations, inversion. Of a folder: patches,
-deconvnet_patches, embedding, invariance, lesions. Of the network alone: filters, class_image.
+deconvnet, guided_grad_cam; all = these side by side. Of a picture: proposals, activations, inversion. Of a folder:
+patches, deconvnet_patches, embedding, invariance, lesions. Of the network alone: filters, class_image.
 What is explained is the target: auto (the most probable class, the best detection, the class of the most pixels, the
 count), a class, detection:N, detection:N:x1, mask:N, proposal:N, proposal:N:x1, box:x1 (of a localizer), pixel:X:Y or
 pixel:X:Y:CLASS in pixels of the file; N = 0 is the best.

@@ -36,7 +36,7 @@ def train(config: Any) -> None:
     from visionkit.config import to_plain
     from visionkit.engine import distributed
     from visionkit.engine.fit import fit
-    from visionkit.engine.precision import make_deterministic, seed_everything, slow_precision
+    from visionkit.engine.precision import make_deterministic, precision_lines, seed_everything
     from visionkit.phases import build_phases, never_trained, trainable_parameters
     from visionkit.pictures import training_samples, write_image
     from visionkit.predictor import load
@@ -80,7 +80,7 @@ def train(config: Any) -> None:
     warnings = (
         *anchor_report(model, data.train),
         *never_trained(phases, model),
-        *slow_precision(config.trainer.precision, device),
+        *precision_lines(config.trainer.precision, device),
     )
     for line in (*taken, *describe(model, frozen), *warnings, sentence):
         say(line)

@@ -101,7 +101,7 @@ TRAINER: dict[str, Check] = {
     "base_batch": _or_null(_whole(1)),
     "accumulate": _whole(1),
     "clip_norm": _or_null(_above_zero()),
-    "precision": _words("fp32", "bf16", "fp16"),
+    "precision": _words("fp32", "bf16", "fp16", "auto"),
     "channels_last": _truth(),
     "compile": _truth(),
     "device": DEVICE,

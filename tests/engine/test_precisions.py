@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from visionkit.engine.precision import Precision, make_deterministic, seed_everything, slow_precision
+from visionkit.engine.precision import Precision, has_bf16, make_deterministic, precision_lines, seed_everything
 from visionkit.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -25,11 +25,33 @@ def test_wrong_names_and_fp16_without_cuda() -> None:
         Precision("fp16", CPU)
 
 
+def processor(monkeypatch: pytest.MonkeyPatch, supported: bool) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: supported, raising=False)
+
+
 @pytest.mark.parametrize("supported", [False, True])
 def test_a_processor_without_bf16_is_named(supported: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: supported, raising=False)
-    assert bool(slow_precision("bf16", CPU)) is not supported
-    assert not slow_precision("fp32", CPU) and not slow_precision("bf16", torch.device("cuda", 0))
+    processor(monkeypatch, supported)
+    assert bool(precision_lines("bf16", CPU)) is not supported
+    assert not precision_lines("fp32", CPU)
+
+
+@pytest.mark.parametrize(("supported", "name"), [(False, "fp32"), (True, "bf16")])
+def test_auto_is_what_the_processor_multiplies(supported: bool, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    processor(monkeypatch, supported)
+    assert Precision("auto", CPU).name == name and has_bf16(CPU) is supported
+    assert f"computing in {name}" in precision_lines("auto", CPU)[0]
+
+
+def test_auto_does_not_become_another_format_halfway(monkeypatch: pytest.MonkeyPatch) -> None:
+    processor(monkeypatch, True)
+    state = Precision("auto", CPU).state_dict()
+    Precision("auto", CPU).load_state_dict(state)
+    Precision("auto", CPU).load_state_dict({})  # of a run in fp32
+    processor(monkeypatch, False)
+    with pytest.raises(ConfigError, match="began in bf16 .* here auto is fp32"):
+        Precision("auto", CPU).load_state_dict(state)
 
 
 def test_what_is_asked_about_bf16_is_still_there() -> None:

@@ -1,6 +1,7 @@
 """Number formats and repeatability: autocast, the fp16 loss scaler, seeds, deterministic kernels."""
 
 import os
+import platform
 import random
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -17,8 +18,9 @@ class Precision:
     """How one step's arithmetic is done: the forward pass under autocast, then backward and the optimizer.
 
     Args:
-        name: "fp32", "bf16" or "fp16". fp16 gradients underflow without loss scaling (Micikevicius et al. 2018,
-            sec. 3.2), so that mode carries a scaler, and runs on CUDA only.
+        name: "fp32", "bf16", "fp16", or "auto": bf16 where the device multiplies it, else fp32. fp16 gradients
+            underflow without loss scaling (Micikevicius et al. 2018, sec. 3.2), so that mode carries a scaler, and runs
+            on CUDA only.
         device: where the model is.
     Raises:
         ConfigError: another name, or fp16 on a CPU.
@@ -26,8 +28,12 @@ class Precision:
 
     def __init__(self, name: str, device: torch.device) -> None:
         formats = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-        if name not in formats:
-            raise ConfigError(f"trainer.precision={name} is not one of {', '.join(formats)}.")
+        if name not in (*formats, "auto"):
+            raise ConfigError(f"trainer.precision={name} is not one of {', '.join(formats)}, auto.")
+        self.chosen = name == "auto"
+        if self.chosen:
+            name = "bf16" if has_bf16(device) else "fp32"
+        self.name = name
         if name == "fp16" and device.type != "cuda":
             raise ConfigError(f"trainer.precision=fp16 needs a CUDA device, not {device.type}; bf16 works here.")
         self.dtype = formats[name]
@@ -59,9 +65,18 @@ class Precision:
         return lambda: _norm(parameters) if clipped is None else clipped
 
     def state_dict(self) -> dict[str, Any]:
+        if self.chosen:
+            return {"chosen": self.name}
         return {} if self.scaler is None else self.scaler.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
+        """ConfigError where "auto" was another format on the machine that the state comes from."""
+        before = state.get("chosen", self.name)
+        if self.chosen and before != self.name:
+            raise ConfigError(
+                f"the run began in {before} (trainer.precision=auto), and here auto is {self.name}, which would be "
+                "another run: go on with it on a machine like the first, or start over with resume=none."
+            )
         if self.scaler is not None and state:
             self.scaler.load_state_dict(state)
 
@@ -70,9 +85,24 @@ def _norm(parameters: list[nn.Parameter]) -> Tensor:
     return torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).detach()
 
 
-def slow_precision(name: str, device: torch.device) -> list[str]:
-    """A sentence where the processor has no instructions for the format: every product is emulated then."""
-    if name != "bf16" or device.type != "cpu" or torch.ops.mkldnn._is_mkldnn_bf16_supported():
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bfloat16; elsewhere each takes several of float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return False
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        return True
+    own: Callable[[], bool] | None = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # newer than torch 2.6
+    return own is None or own()
+
+
+def precision_lines(name: str, device: torch.device) -> list[str]:
+    """What a person should know of the number format of a run, in sentences."""
+    if name == "auto":
+        chosen = Precision(name, device).name
+        return [f"computing in {chosen}: this device has {'' if chosen == 'bf16' else 'no '}instructions for bf16"]
+    if name != "bf16" or has_bf16(device):
         return []
     return [
         "warning: this processor has no instructions for bf16, so trainer.precision=bf16 takes many times as long as "

@@ -27,7 +27,7 @@ class Loader(Protocol):
 class FitSettings:
     """How a run is driven."""
 
-    precision: str = "fp32"  # fp32, bf16, fp16 (CUDA only)
+    precision: str = "fp32"  # fp32, bf16, fp16 (CUDA only), auto (bf16 where the device has it)
     accumulate: int = 1  # batches a step
     clip_norm: float | None = None  # largest gradient norm
     channels_last: bool = False
