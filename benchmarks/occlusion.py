@@ -3,10 +3,11 @@
 python benchmarks/occlusion.py [--threads 1 2] [--window 32] [--stride 16] [--batch 16] [--repeats 5] [--bf16]
 
 One at a time is the network as it was loaded, in fp32, a batch of one window after the other; also with channels_last
-weights, as the tools load it. In batches is `occlusion` with folded batch norms in channels_last. Medians of
-interleaved repeats of whole maps, by the clock and by the processor's time, which is the fairer one where other work
-runs beside; then how far the maps of the class's probability are apart, and the memory that one
-map takes at most, beyond what the libraries and the weights do, in a process of its own.
+weights, as the tools load it. In batches is `local_occlusion`, as tools/explain.py makes maps of classes, with folded
+batch norms in channels_last; the whole network in batches is `occlusion` of the same. Medians of interleaved repeats of
+whole maps, by the clock and by the processor's time, which is the fairer one where other work runs beside; then how far
+the maps of the class's probability are apart, and the memory that one map takes at most, beyond what the libraries and
+the weights do, in a process of its own.
 bf16 is measured where the processor computes in it (or with --bf16, which takes long where it does not).
 """
 
@@ -22,14 +23,18 @@ from pathlib import Path
 import torch
 from imagenet_pictures import pictures, published
 from timing import medians
-from torch import Tensor
+from torch import Tensor, nn
 
+from visionkit.analysis.trace import traced
 from visionkit.explain.fold_norms import folded
+from visionkit.explain.local_occlusion import local_occlusion
 from visionkit.explain.occlusion import Occluded, class_probability_map, occlusion, starts
 from visionkit.explain.targets import class_logits
+from visionkit.models.classifier import Classifier
 
 Map = Callable[[], Tensor]
-ONE, LAST, BATCHED, HALF = "one at a time", "one at a time, channels_last", "in batches", "in batches, bf16"
+ONE, LAST = "one at a time", "one at a time, channels_last"
+WHOLE, BATCHED, HALF = "in batches, whole network", "in batches", "in batches, bf16"
 
 
 def one_at_a_time(scores: Callable[[Tensor], Tensor], image: Tensor, window: int, stride: int, label: int) -> Tensor:
@@ -48,17 +53,21 @@ def sides(window: int, stride: int, batch: int) -> dict[str, Map]:
     """Each gives the probabilities (places,) of one map."""
     model = published("resnet18")
     image, label = pictures(model, 5)[2][1:]
-    fast = class_logits(folded(model).to(memory_format=torch.channels_last))
+    fast = folded(model).to(memory_format=torch.channels_last)
+    assert isinstance(fast, Classifier)  # a copy
     plain, last = class_logits(model), class_logits(published("resnet18").to(memory_format=torch.channels_last))
 
-    def batched(precision: str) -> Tensor:
-        found: Occluded = occlusion(fast, image, window, stride, batch_size=batch, precision=precision)
+    def chosen(found: Occluded) -> Tensor:
         return class_probability_map(found, label).answers.flatten()
+
+    def batched(precision: str) -> Tensor:
+        return chosen(local_occlusion(fast, image, window, stride, batch_size=batch, precision=precision))
 
     contiguous = image.contiguous()
     return {
         ONE: lambda: one_at_a_time(plain, contiguous, window, stride, label),
         LAST: lambda: one_at_a_time(last, image, window, stride, label),
+        WHOLE: lambda: chosen(occlusion(class_logits(fast), image, window, stride, batch_size=batch)),
         BATCHED: lambda: batched("fp32"),
         HALF: lambda: batched("bf16"),
     }
@@ -80,6 +89,7 @@ def both_clocks(chosen: dict[str, Map], repeats: int) -> tuple[dict[str, float],
 def memory(name: str, window: int, stride: int, batch: int) -> None:
     """Of one map, in this process, which has made none before: MiB."""
     made = sides(window, stride, batch)[name]
+    traced(nn.Conv2d(3, 3, 1, device="meta"), 3, 8, 8)  # loads the libraries that finding the steps needs
     before = _resident("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # the peak starts again: loading took more than is left of it
     made()
@@ -118,7 +128,7 @@ def main() -> None:
                 ratios = ", ".join(f"{taken / seconds[fast]:.2f} x {fast}" for fast in (BATCHED, HALF) if fast in maps)
                 each = 1000 * taken / len(maps[ONE])
                 print(f"{threads} thread(s), {clock}, {name}: {each:.1f} ms a window; {ratios}", flush=True)
-    for name in (LAST, BATCHED, HALF):
+    for name in (LAST, WHOLE, BATCHED, HALF):
         if name in maps:
             apart = float((maps[name] - maps[ONE]).abs().max())
             alike = float(torch.corrcoef(torch.stack((maps[name], maps[ONE])))[0, 1])

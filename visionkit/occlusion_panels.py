@@ -10,8 +10,9 @@ from torch import Tensor
 from visionkit.errors import ConfigError
 from visionkit.explain.fillers import Filler, blur_filler, gray_filler, mean_filler, noise_filler
 from visionkit.explain.fold_norms import folded
+from visionkit.explain.local_occlusion import local_occlusion
 from visionkit.explain.occlusion import Occluded, class_probability_map, heat, most_probable_map, occlusion
-from visionkit.explain.targets import Target, class_logits
+from visionkit.explain.targets import Target
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
 from visionkit.network_images import normalize_of
@@ -47,7 +48,7 @@ def occlusion_panels(
     if isinstance(model, Classifier | Localizer) and target.label is not None:
         faster = folded(model)
         assert isinstance(faster, Classifier | Localizer)  # a copy
-        found = occlusion(class_logits(faster), images, *rest)
+        found = local_occlusion(faster, images, *rest)
         scores = class_probability_map(found, target.label)
     else:
         scores = occlusion(target.probability or target.score, images, *rest)

@@ -1,8 +1,9 @@
 """Occlusion: what the model answers while a window slides over the image and hides it (Zeiler and Fergus, "Visualizing
 and Understanding Convolutional Networks", 2014, sec. 4.2, fig. 7)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +12,8 @@ from visionkit.errors import ConfigError
 from visionkit.explain.fillers import Filler, mean_filler
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16}
+Place = tuple[int, int]  # of a window: its first row and column
+Answers = Callable[[Sequence[Place]], Tensor]  # n places -> (n,) or (n, K)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def occlusion(
 
     Windows lie inside the image: where the stride does not end at the border, the last one is moved back to it, so
     every pixel is hidden by at least one. Hidden images exist one batch at a time. Models answer faster with
-    `fold_norms.folded` and in channels_last.
+    `fold_norms.folded` and in channels_last; `local_occlusion` leaves out what windows do not change.
 
     Args:
         scores: images (B, C, H, W) -> (B,) or (B, K): a probability, all logits ...
@@ -61,6 +64,23 @@ def occlusion(
     Raises:
         ConfigError: more or less than one image, one that is smaller than the window, a setting out of its range.
     """
+    return slide(partial(_plain, scores, window), images, window, stride, filler, batch_size, precision)
+
+
+def slide(
+    prepare: Callable[[Tensor, Tensor], tuple[Tensor, Answers]],
+    images: Tensor,
+    window: int,
+    stride: int,
+    filler: Filler,
+    batch_size: int,
+    precision: str,
+) -> Occluded:
+    """What `occlusion` does around the answers.
+
+    `prepare` is given the image and what hides it, both (1, C, H, W), once; it returns the answer to the image as it
+    is, (1,) or (1, K), and the function that answers for places.
+    """
     if len(images) != 1:
         raise ConfigError(f"occlusion looks at one image at a time, not at {len(images)}.")
     if precision not in PRECISIONS:
@@ -72,12 +92,14 @@ def occlusion(
     places = [(top, left) for top in tops for left in lefts]
     with torch.no_grad(), torch.autocast(images.device.type, PRECISIONS[precision], enabled=precision != "fp32"):
         images = images.contiguous(memory_format=torch.channels_last)
-        hidden = filler(images)  # (1, C, H, W)
-        found = [scores(images).float()]
+        whole, answers = prepare(images, filler(images))
+        found = [whole.float()]
         for first in range(0, len(places), batch_size):
-            found.append(scores(_covered(images, hidden, places[first : first + batch_size], window)).float())
-    answers = torch.cat(found)  # (1 + rows * columns,) or (1 + rows * columns, K)
-    return Occluded(answers[1:].unflatten(0, (len(tops), len(lefts))), answers[0], tops, lefts, (window, window), size)
+            found.append(answers(places[first : first + batch_size]).float())
+    together = torch.cat(found)  # (1 + rows * columns,) or (1 + rows * columns, K)
+    return Occluded(
+        together[1:].unflatten(0, (len(tops), len(lefts))), together[0], tops, lefts, (window, window), size
+    )
 
 
 def starts(side: int, window: int, stride: int) -> tuple[int, ...]:
@@ -109,7 +131,11 @@ def heat(found: Occluded) -> Tensor:
     return drops / (rows.sum(dim=0)[:, None] * columns.sum(dim=0))
 
 
-def _covered(images: Tensor, hidden: Tensor, places: list[tuple[int, int]], window: int) -> Tensor:
+def _plain(scores: Callable[[Tensor], Tensor], window: int, images: Tensor, hidden: Tensor) -> tuple[Tensor, Answers]:
+    return scores(images), lambda places: scores(_covered(images, hidden, places, window))
+
+
+def _covered(images: Tensor, hidden: Tensor, places: Sequence[Place], window: int) -> Tensor:
     """One copy of the image for each place (top, left), with the filler there: (len(places), C, H, W)."""
     copies = images.expand(len(places), -1, -1, -1).clone(memory_format=torch.channels_last)
     for copy, (top, left) in zip(copies, places, strict=True):

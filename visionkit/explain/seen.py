@@ -54,23 +54,25 @@ def seen_by(model: nn.Module, layer: str, image: tuple[int, int]) -> Seen:
     Raises:
         ConfigError: no such layer, or one whose field cannot be followed (as through attention or shifts).
     """
-    shadow = _shadow(model).eval()
+    copied = shadow(model).eval()
     channels = len(backbones_of(model)[0].mean)
-    with _Trace() as trace:
+    with FieldTrace() as trace:
         images = trace.start(torch.empty(1, channels, *image, device="meta"), Field())
-        maps = layer_maps(shadow, layer, images)
+        maps = layer_maps(copied, layer, images)
     field = trace.field_of(maps)
     if field is None:
         raise ConfigError(f"layer={layer}: what its units see cannot be followed, choose a layer before it.")
     return Seen(field, image, maps.shape[1], trace.scaled)
 
 
-class _Trace(Trace):
+class FieldTrace(Trace):
+    """A trace that can be asked for more than its layers: what the cells of any tensor made in it see."""
+
     def field_of(self, tensor: Tensor) -> Field | None:
         return self._known[id(tensor)][1]
 
 
-def _shadow(model: nn.Module) -> nn.Module:
+def shadow(model: nn.Module) -> nn.Module:
     """A copy on the meta device; no weight is copied on the way."""
     memo: dict[int, Tensor] = {}
     for tensor in (*model.parameters(), *model.buffers()):
