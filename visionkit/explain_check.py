@@ -8,6 +8,7 @@ from visionkit.assemble import load_data
 from visionkit.config import from_plain
 from visionkit.deletion_check import deletion_table
 from visionkit.errors import ConfigError
+from visionkit.explain.choose_target import AUTO, class_index
 from visionkit.pointing_check import pointing_table
 from visionkit.predictor import Predictor
 from visionkit.randomisation_check import randomisation_table
@@ -21,7 +22,9 @@ def check(config: Any, predictor: Predictor, folder: Path) -> None:
     index = _index(config, predictor)
     methods: Sequence[str] = METHODS if config.methods is None else [str(one) for one in _listed(config.methods)]
     layer = None if config.layer == "auto" else str(config.layer)
-    label = None if config.target == "auto" else str(config.target)
+    label = None
+    if config.target != AUTO:
+        label = predictor.names[class_index(predictor.names, str(config.target), "auto or a class")]
     if config.check == "pointing":
         report: Any = pointing_table(predictor, index, methods, folder, layer, label=label, limit=config.limit)
     elif config.check == "deletion":

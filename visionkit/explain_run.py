@@ -5,11 +5,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from visionkit.data.image import read_image
 from visionkit.data.progress import Progress
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, VisionKitError
+from visionkit.explain.layers import require_layer
 from visionkit.explain_wholes import WHOLES
 from visionkit.explanation_page import page
 from visionkit.explanations import Settings, View, explained, header, no_gradients_needed, target_of, view_of
@@ -32,7 +34,7 @@ NOTES = {
     "layers, but hardly different from class to class.",
     "deconvnet": "the backward pass that cuts negative signals and ignores which ReLUs were open.",
     "Guided Grad-CAM": "guided backpropagation where Grad-CAM is high.",
-    "bars": "the colours' range, in units of the score; gray in colour pictures is 0.",
+    "bars": "the range of the colours, each panel on its own scale; gray in colour pictures is 0.",
 }
 
 
@@ -48,6 +50,8 @@ def chosen_model(config: Any, device: torch.device) -> Predictor:
 def sheets(config: Any, predictor: Predictor, pictures: Pictures, methods: Sequence[str], folder: Path) -> None:
     """A sheet for each picture, explain.json, and of several pictures a page."""
     settings = _settings(config)
+    if settings.layer != "auto":
+        require_layer(predictor.model, settings.layer)  # a mistyped one is no reason to leave a method out
 
     def drawn(view: View) -> tuple[list[Panel], list[str], dict[str, Any]]:
         target = target_of(predictor, view, str(config.target))
@@ -78,47 +82,54 @@ def _write_each(
     drawn: Callable[[View], tuple[list[Panel], list[str], dict[str, Any]]],
     notes: dict[str, str],
 ) -> None:
-    records = []
-    many = len(pictures) > 1
-    model = f"{config.checkpoint or config.backbone.get('weights')}, {len(predictor.names)} classes"
+    """A sheet for each picture. Of several, those that cannot be explained are told in explain.json, on the page and
+    here; where that are all of them, the first one's error is raised."""
+    records: list[dict[str, Any]] = []
+    failed: list[VisionKitError] = []
 
-    def one(name: str, path: Path, add: Callable[..., None] | None) -> None:
+    def one(name: str, path: Path) -> tuple[list[str], np.ndarray]:
         try:
-            view = view_of(predictor.model, read_image(str(path)), name)
-            panels, lines, record = drawn(view)
+            panels, lines, record = drawn(view_of(predictor.model, read_image(str(path)), name))
         except ConfigError as error:
             raise ConfigError(f"{name}: {error}") from None
-        picture = sheet(panels, lines, config.columns)
-        target = folder / f"{name}.{kind}.jpg"
+        picture, target = sheet(panels, lines, config.columns), folder / f"{name}.{kind}.jpg"
         write_image(target, picture)
         records.append({"image": str(path), "sheet": str(target), **record})
-        if add is not None:
-            add(name, lines, picture)
-        else:
-            print(f"{name}: {lines[0]}")
+        return lines, picture
 
-    if not many:
-        one(*pictures[0], None)
+    if len(pictures) == 1:
+        lines, _ = one(*pictures[0])
+        print(f"{pictures[0][0]}: {lines[0]}")
     else:
-        title = f"{len(pictures)} pictures, {kind}"
+        model = f"{config.checkpoint or config.backbone.get('weights')}, {len(predictor.names)} classes"
         with (
-            page(folder / "index.html", title, [model], notes) as found,
+            page(folder / "index.html", f"{len(pictures)} pictures, {kind}", [model], notes) as found,
             Progress(f"explaining by {kind}", len(pictures), "pictures") as progress,
         ):
             for name, path in pictures:
-                one(name, path, found.add)
+                try:
+                    found.add(name, *one(name, path))
+                except VisionKitError as error:
+                    failed.append(error)
+                    records.append({"image": str(path), "error": str(error)})
+                    found.tell(name, str(error))
                 progress.advance()
+            if len(failed) == len(pictures):
+                raise failed[0]
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "explain.json").write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-    last = records[-1]["sheet"]
-    print(
-        f"{folder / 'index.html'} holds {len(records)} pictures, each also a file beside it"
-        if many
-        else f"{last} is written"
-    )
+    for reason in failed:
+        print(f"not explained: {reason}")
+    if len(pictures) == 1:
+        print(f"{records[-1]['sheet']} is written")
+    else:
+        print(f"{folder / 'index.html'} holds {len(pictures) - len(failed)} pictures, each also a file beside it")
 
 
 def _settings(config: Any) -> Settings:
-    occlusion = OcclusionSettings(config.window, config.stride, config.filler, config.precision, config.batch_size)
+    occlusion = OcclusionSettings(
+        config.window, config.stride, config.filler, config.precision, config.batch_size, config.seed
+    )
     return Settings(config.layer, config.samples, config.noise, config.batch_size, config.seed, occlusion)
 
 

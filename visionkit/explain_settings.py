@@ -30,6 +30,8 @@ WHOLE_METHODS = {
     "invariance": "how far each stage follows or ignores shifts, turns, scales and flips",
     "lesions": "a residual network with blocks deleted, over a folder of labelled pictures",
 }
+LAYER_LISTS = ("filters", "activations", "patches", "deconvnet_patches", "inversion")  # a picture for each layer
+FILLERS = ("mean", "gray", "black", "white", "noise", "blur")
 CHECKS = ("pointing", "deletion", "randomisation")
 ALL = "all"
 
@@ -59,11 +61,35 @@ def checked_settings(config: Any) -> None:
         raise ConfigError(f"check={config.check}: one of {', '.join(CHECKS)} is wanted.")
     if config.check is None:
         chosen_methods(config.method)
-    for key, least in (("samples", 1), ("batch_size", 1), ("show", 1), ("stride", 1), ("window", 1), ("steps", 1)):
+    for key, least in (("samples", 1), ("batch_size", 1), ("show", 1), ("stride", 1), ("window", 1), ("steps", 1)) + (
+        ("columns", 1),
+    ):
         value = config[key]
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
             raise ConfigError(f"{key}={value}: a whole number of at least {least} is wanted.")
-    if not isinstance(config.noise, int | float) or not 0 <= config.noise <= 1:
+    if isinstance(config.noise, bool) or not isinstance(config.noise, int | float) or not 0 <= config.noise <= 1:
         raise ConfigError(f"noise={config.noise}: a number from 0 to 1 is wanted.")
+    if config.filler not in FILLERS:
+        raise ConfigError(f"filler={config.filler}: one of {', '.join(FILLERS)} is wanted.")
+    for key in ("layer", "methods", "channels"):
+        _check_list(key, config[key])
+    many = isinstance(config.layer, Sequence) and not isinstance(config.layer, str)
+    if many and (config.check is not None or chosen_methods(config.method)[0] not in LAYER_LISTS):
+        raise ConfigError(f"layer={config.layer}: one layer is wanted, such as {config.layer[0]}.")
     if config.precision not in ("fp32", "bf16"):
         raise ConfigError(f"precision={config.precision}: fp32 or bf16 is wanted.")
+
+
+def _check_list(key: str, value: Any) -> None:
+    """Of layers and methods names, of channels whole numbers from 0; one, or a list that is not empty."""
+    if value is None and key != "layer":
+        return
+    listed = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    if key == "channels":
+        good = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in listed)
+    else:
+        good = all(isinstance(one, str) for one in listed)
+    if not good or not listed:
+        kind = "whole numbers from 0, such as [0,7]" if key == "channels" else "names, such as [c2,c4]"
+        kind = kind if key != "methods" else "names, such as [grad_cam,saliency]"
+        raise ConfigError(f"{key}={value}: one of them or a list is wanted, of {kind}.")

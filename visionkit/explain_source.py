@@ -1,5 +1,6 @@
 """The pictures that `tools/explain.py` is given, and where it writes: checked before a network is built."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def source_pictures(config: Any) -> list[tuple[str, Path]]:
     needless = config.check is not None or chosen_methods(config.method)[0] in WITHOUT_PICTURES
     places = _given(config)
     if not places:
-        if needless or config.get("data") is not None:
+        if needless:
             return []
         raise ConfigError("image=... is wanted: a picture, a list of pictures, or a folder.")
     found: list[tuple[str, Path]] = []
@@ -41,7 +42,7 @@ def source_pictures(config: Any) -> list[tuple[str, Path]]:
         if is_video(place):
             raise ConfigError(f"image={place} is a video: explanations are of pictures; save the frames that matter.")
         found += [(_name(path, place), path) for path in list_images(place)]
-    return found[: config.limit]
+    return _told_apart(found)[: config.limit]
 
 
 def _given(config: Any) -> list[Path]:
@@ -51,6 +52,15 @@ def _given(config: Any) -> list[Path]:
     if not all(isinstance(one, str) for one in listed):
         raise ConfigError(f"image={config.image} is not a path.")
     return [Path(one) for one in listed]
+
+
+def _told_apart(found: list[tuple[str, Path]]) -> list[tuple[str, Path]]:
+    """With names from the common parent where two are the same, or their sheets would be."""
+    if len({name for name, _ in found}) == len(found):
+        return found
+    common = Path(os.path.commonpath([path.parent for _, path in found]))
+    names = [path.relative_to(common).as_posix() for _, path in found]
+    return list({name: (name, path) for name, (_, path) in zip(names, found, strict=True)}.values())
 
 
 def _name(path: Path, place: Path) -> str:

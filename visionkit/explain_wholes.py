@@ -22,14 +22,15 @@ Whole = Callable[[Any, Predictor, Pictures, Path], Sequence[Path]]
 
 
 def _filters(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> Sequence[Path]:
-    return filters(predictor, folder, None if config.layer == AUTO else _layers(config)[0])
+    layers = [None] if config.layer == AUTO else _layers(config)
+    return [path for layer in layers for path in filters(predictor, folder, layer)]
 
 
 def _activations(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> Sequence[Path]:
     made: list[Path] = []
     for layer in _layers(config, predictor):
         for name, path in pictures:
-            place = folder if len(pictures) == 1 else folder / Path(name).with_suffix("")
+            place = folder if len(pictures) == 1 else folder / name
             made += activations(predictor, path, place, layer, _channels(config), config.show or 24)
     return made
 
@@ -47,7 +48,14 @@ def _of_units(function: Callable[..., list[Path]], config: Any, predictor: Predi
     made = []
     for layer in _layers(config, predictor):
         made += function(
-            predictor, source, folder, layer, _channels(config), config.show or 8, batch_size=config.batch_size
+            predictor,
+            source,
+            folder,
+            layer,
+            _channels(config),
+            config.show or 8,
+            batch_size=config.batch_size,
+            limit=config.limit,
         )
     return made
 
@@ -57,7 +65,7 @@ def _inversion(config: Any, predictor: Predictor, pictures: Pictures, folder: Pa
     layers = None if config.layer == AUTO else _layers(config)
     made: list[Path] = []
     for name, path in pictures:
-        place = folder if len(pictures) == 1 else folder / Path(name).with_suffix("")
+        place = folder if len(pictures) == 1 else folder / name
         made += inversion(predictor, path, place, layers, priors)
     return made
 
@@ -73,6 +81,8 @@ def _class_image(config: Any, predictor: Predictor, pictures: Pictures, folder: 
 
 
 def _embedding(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> Sequence[Path]:
+    if config.limit is not None:
+        raise ConfigError("limit does not go with method=embedding, which shows the whole folder.")
     return embedding(predictor, _folder(config), folder, seed=config.seed, batch_size=config.batch_size)
 
 
@@ -112,8 +122,6 @@ def _channels(config: Any) -> list[int] | None:
     if config.channels is None:
         return None
     listed = [config.channels] if isinstance(config.channels, int) else list(config.channels)
-    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in listed):
-        raise ConfigError(f"channels={config.channels}: a list of whole numbers from 0 is wanted, such as [0,7].")
     return listed
 
 

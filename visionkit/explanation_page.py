@@ -48,18 +48,25 @@ class Page:
             f'src="data:image/jpeg;base64,{base64.b64encode(jpeg(picture, QUALITY)).decode()}"></section>\n'
         )
 
+    def tell(self, name: str, sentence: str) -> None:
+        """A section without a picture: why there is none."""
+        self._file.write(f"<section><h2>{html.escape(name)}</h2>\n<p>{html.escape(sentence)}</p></section>\n")
+
 
 @contextmanager
 def page(path: Path, title: str, lines: Sequence[str], notes: dict[str, str]) -> Iterator[Page]:
     """Writes `path`, complete only after the block: a title, lines of text, and notes (a word and what it means)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(path.name + ".tmp")
-    with unfinished.open("w", encoding="utf-8") as file:
-        file.write(_HEAD.format(title=html.escape(title)))
-        file.write("".join(f"<p>{html.escape(line)}</p>\n" for line in lines))
-        words = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in notes.items())
-        if words:
-            file.write(f"<details><summary>What the panels show</summary><dl>{words}</dl></details>\n")
-        yield Page(file)
-        file.write("</body></html>\n")
-    unfinished.replace(path)
+    try:
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(_HEAD.format(title=html.escape(title)))
+            file.write("".join(f"<p>{html.escape(line)}</p>\n" for line in lines))
+            words = "".join(f"<dt>{html.escape(k)}</dt><dd>{html.escape(v)}</dd>" for k, v in notes.items())
+            if words:
+                file.write(f"<details><summary>What the panels show</summary><dl>{words}</dl></details>\n")
+            yield Page(file)
+            file.write("</body></html>\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -77,16 +77,18 @@ def explained(
     predictor: Predictor, view: View, target: Target, methods: Sequence[str], settings: Settings
 ) -> list[Panel]:
     """The picture, then a panel for each method, two for occlusion. Methods that do not fit the model are left out when
-    there are several, and a ConfigError when it is the only one."""
+    there are several; where none fits, the last one's ConfigError is raised."""
     model = predictor.model
     box = None if target.box is None else target.box.tolist()
     panels = [picture_panel(view.picture, "the picture", box, target.point)]
+    left_out = 0
     layer = settings.layer if settings.layer != "auto" else target.layer or last_maps_layer(model)
     for name in methods:
         try:
             panels += _PANELS[name](predictor, view, target, layer, settings)
         except ConfigError as error:
-            if len(methods) == 1:
+            left_out += 1
+            if left_out == len(methods):
                 raise
             panels.append(Panel(np.full((40, 120, 3), 24, np.uint8), f"{name}: not here"))
             print(f"{view.name}: {name} is left out: {error}")

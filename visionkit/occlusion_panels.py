@@ -13,12 +13,11 @@ from visionkit.explain.fold_norms import folded
 from visionkit.explain.local_occlusion import local_occlusion
 from visionkit.explain.occlusion import Occluded, class_probability_map, heat, most_probable_map, occlusion
 from visionkit.explain.targets import Target
+from visionkit.explain_settings import FILLERS
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
 from visionkit.network_images import normalize_of
 from visionkit.viz.panels import Panel, class_panel, heat_panel, map_panel
-
-FILLERS = ("mean", "gray", "black", "white", "noise", "blur")
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,7 @@ class OcclusionSettings:
     filler: str = "mean"
     precision: str = "fp32"
     batch_size: int = 16
+    seed: int = 0  # of noise as a filler
 
 
 def occlusion_panels(
@@ -42,7 +42,7 @@ def occlusion_panels(
     side = min(picture.shape[:2])
     window = settings.window or max(1, side // 7)
     stride = settings.stride or max(1, window // 2)
-    filler = _filler(model, settings.filler)
+    filler = _filler(model, settings.filler, settings.seed)
     rest = (window, stride, filler, settings.batch_size, settings.precision)
     found: Occluded | None = None
     if isinstance(model, Classifier | Localizer) and target.label is not None:
@@ -80,12 +80,12 @@ def _places(scores: Occluded, size: tuple[int, int]) -> Occluded:
     )
 
 
-def _filler(model: Any, name: str) -> Filler:
+def _filler(model: Any, name: str, seed: int) -> Filler:
     normalize = normalize_of(model)
     levels = {"gray": 127.5, "black": 0.0, "white": 255.0}
     if name in levels:
         return gray_filler(normalize, levels[name])
-    others = {"mean": mean_filler, "noise": noise_filler(), "blur": blur_filler()}
+    others = {"mean": mean_filler, "noise": noise_filler(seed), "blur": blur_filler()}
     if name not in others:
         raise ConfigError(f"filler={name}: one of {', '.join(FILLERS)} is wanted.")
     return others[name]

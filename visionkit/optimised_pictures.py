@@ -43,9 +43,10 @@ def class_images(
             raise ConfigError(f"class {label}: the model has the classes 0 ... {len(predictor.names) - 1}.")
     side = size or model.resize.size
     shape = (1, len(model.backbone.mean), side, side)
+    device = next(model.parameters()).device
     pictures, titles, made = [], [], {}
     for label in labels:
-        one = class_image(class_score(model, label), shape, priors, limits_of(model))
+        one = class_image(class_score(model, label), shape, priors, limits_of(model), device)
         with torch.no_grad():
             chance = float(class_probability(model, label)(one.images)[0])
             score = float(class_score(model, label)(one.images)[0])

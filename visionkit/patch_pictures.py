@@ -37,6 +37,7 @@ def patches(
     count: int = 8,
     top: int = 9,
     batch_size: int = 32,
+    limit: int | None = None,
 ) -> list[Path]:
     """`patches_LAYER.png`: for units of a layer the patches of a folder's pictures that excite them most, at most one
     of each picture, cut to exactly what the unit sees; `patches_LAYER.json` says where they are, in pixels of the
@@ -47,11 +48,12 @@ def patches(
         source: a folder of pictures; they are read one batch after the other and not kept.
         channels: the units; None = the `count` that are excited most.
         top: patches of each unit.
+        limit: most pictures that are looked through, the first ones; None = all.
     Raises:
         ConfigError: no such layer or channel, or nothing excites any unit.
         DataError: no pictures, or one that cannot be read.
     """
-    return _patches(predictor, source, output, layer, channels, count, top, batch_size, projected=False)
+    return _patches(predictor, source, output, layer, channels, count, top, batch_size, limit, projected=False)
 
 
 def deconvnet_patches(
@@ -63,10 +65,11 @@ def deconvnet_patches(
     count: int = 8,
     top: int = 9,
     batch_size: int = 32,
+    limit: int | None = None,
 ) -> list[Path]:
     """`deconvnet_patches_LAYER.png`: as `patches`, and beside each patch what of it excited the unit, projected back to
     the pixels by a deconvnet (Zeiler and Fergus 2014, fig. 2), each around gray on its own scale."""
-    return _patches(predictor, source, output, layer, channels, count, top, batch_size, projected=True)
+    return _patches(predictor, source, output, layer, channels, count, top, batch_size, limit, projected=True)
 
 
 def _patches(
@@ -78,12 +81,13 @@ def _patches(
     count: int,
     top: int,
     batch_size: int,
+    limit: int | None,
     projected: bool,
 ) -> list[Path]:
     for name, value in (("count", count), ("top", top), ("batch_size", batch_size)):
         if value < 1:
             raise ConfigError(f"{name}={value} has to be at least 1.")
-    model, paths = predictor.model.eval(), pictures_below(source)
+    model, paths = predictor.model.eval(), pictures_below(source)[:limit]
     sight = _Sight(model, layer)
     first = sight.of(at_network_size(model, paths[0]).shape)  # what is wrong with the settings is said at once
     checked_channels([] if channels is None else list(channels), first.channels, layer)
@@ -118,8 +122,9 @@ class _Sight:
 def _maps(model: nn.Module, layer: str, paths: Sequence[Path], batch_size: int) -> Iterator[Tensor]:
     with Progress(f"maps of {layer}", len(paths), "pictures") as progress:
         for images in batches_of(model, paths, batch_size):
-            with torch.inference_mode():
-                yield layer_maps(model, layer, normalised(model, images))  # (B, C, h, w)
+            with torch.inference_mode():  # not around the yield: it would be on in the caller too
+                maps = layer_maps(model, layer, normalised(model, images))  # (B, C, h, w)
+            yield maps
             progress.advance(len(images))
 
 

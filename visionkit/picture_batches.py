@@ -18,7 +18,7 @@ def with_classes(model: nn.Module, what: str) -> Classifier | Localizer:
     """The model, if it gives every picture a class. ConfigError otherwise, which says for what one is wanted."""
     if not isinstance(model, Classifier | Localizer):
         raise ConfigError(
-            f"{what} is measured on the answers of a classifier or a localizer, not of a {type(model).__name__}."
+            f"method={what} looks at the answers of a classifier or a localizer, and this is a {type(model).__name__}."
         )
     return model
 

@@ -54,6 +54,15 @@ def test_auto_does_not_become_another_format_halfway(monkeypatch: pytest.MonkeyP
         Precision("auto", CPU).load_state_dict(state)
 
 
+def test_a_torch_without_onednn_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown() -> bool:
+        raise AttributeError("not registered")
+
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: False)
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", unknown, raising=False)
+    assert not has_bf16(CPU) and Precision("auto", CPU).name == "fp32"
+
+
 def test_what_is_asked_about_bf16_is_still_there() -> None:
     assert torch.ops.mkldnn._is_mkldnn_bf16_supported() in (False, True)
 

@@ -1,6 +1,7 @@
 """Explanations of every file of configs/backbone. On the meta device, where tensors have shapes and no values; the slow
 test computes them."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -48,11 +49,12 @@ def test_values(name):
     layer = last_maps_layer(model)
     assert grad_cam(model, score, images, layer).isfinite().all()
     for stage in model.backbone.stages:
-        maps, scores = maps_and_scores(model, score, images, stage)
         try:
+            maps, scores = maps_and_scores(model, score, images, stage)
             slope = map_gradient(scores, maps, stage)
-        except ConfigError as error:  # p6, which only proposals use; a stage beside the road
-            assert "does not depend" in str(error)
+        except ConfigError as error:  # what only proposals use (p6), a deepest map that the tail makes in its own way
+            assert re.search("does not depend|is not run", str(error))
+            assert stage not in model.backbone.region_stages
             continue
         assert slope.isfinite().all() and slope.abs().sum() > 0, stage
     try:

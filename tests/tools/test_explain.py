@@ -20,8 +20,6 @@ from test_masks import MASKS, with_masks
 from test_segment import SMALL as SEGMENT
 from test_segment import data_of, write_pairs
 
-METHODS = 9  # that make a sheet
-
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
@@ -82,6 +80,7 @@ def test_one_command_for_every_head(tool, models, tmp_path, kind, target, title)
         f"output={tmp_path}",
     )
     assert outcome.code == 0, outcome.err
+    assert "left out" not in outcome.out
     (record,) = json.loads((tmp_path / "explain.json").read_text())
     assert re.fullmatch(title, record["target"]) and Path(record["sheet"]).exists()
     assert (record["box"] is not None) == (kind == "detector" or target.startswith("box"))
@@ -97,7 +96,8 @@ def test_all_methods_side_by_side(tool, models, tmp_path, kind):
         *("method=all", "samples=2", "window=16", f"output={tmp_path}"),
     )
     assert outcome.code == 0, outcome.err
-    assert ("cam is left out" in outcome.out) == (kind == "segmenter")
+    left_out = re.findall(r": (\w+) is left out", outcome.out)
+    assert left_out == (["cam"] if kind == "segmenter" else [])
     assert sheet_of(tmp_path).shape[1] > 3 * 232
 
 
@@ -207,6 +207,15 @@ def test_checks_print_a_table_and_write_it(tool, models, tmp_path, check):
         (["method=proposals"], 2, ["proposals", "Classifier"]),
         (["method=patches"], 2, ["image=FOLDER"]),
         (["channels=[x]", "method=activations"], 2, ["channels="]),
+        (["channels=1.5", "method=activations"], 2, ["channels=1.5"]),
+        (["channels=[]", "method=activations"], 2, ["channels=[]"]),
+        (["layer=5"], 2, ["layer=5", "names"]),
+        (["layer=null"], 2, ["layer=None"]),
+        (["layer=[c2,c4]"], 2, ["one layer is wanted"]),
+        (["layer=c9", "method=[grad_cam,hires_cam]"], 2, ["no layer 'c9'"]),
+        (["columns=abc"], 2, ["columns=abc"]),
+        (["methods=5", "check=deletion"], 2, ["methods=5"]),
+        (["limit=1", "method=embedding"], 2, ["limit"]),
     ],
 )
 def test_wrong_settings_are_named(tool, models, tmp_path, arguments, code, words):
@@ -221,6 +230,9 @@ def test_wrong_settings_are_named(tool, models, tmp_path, arguments, code, words
 def test_wrong_pictures_are_named(tool, models, tmp_path):
     checkpoint = f"checkpoint={models.checkpoints['classifier']}"
     tool("explain", checkpoint, f"output={tmp_path}").sentence(2, "image=")
+    tool("explain", checkpoint, "data=folder", f"data.root={models.classes}", f"output={tmp_path}").sentence(
+        2, "image="
+    )
     tool("explain", checkpoint, f"image={tmp_path / 'no.png'}", f"output={tmp_path}").sentence(3, "no.png", "exist")
     broken = tmp_path / "broken.png"
     broken.write_bytes(models.pictures["classifier"].read_bytes()[:60])
@@ -236,6 +248,7 @@ def test_what_was_not_detected_is_said_with_the_picture(tool, models, tmp_path):
     checkpoint, image = models.checkpoints["detector"], models.pictures["detector"]
     given = [f"checkpoint={checkpoint}", f"image={image}", f"output={tmp_path / 'o'}"]
     tool("explain", *given, "target=detection:999").sentence(2, image.name, "detection:999", "objects")
+    tool("explain", *given, "target=mask:0:x1").sentence(2, "mask has no edges")
     tool("explain", *given, "target=dragon").sentence(2, image.name, "target=dragon", "no class")
 
 
@@ -252,3 +265,43 @@ def test_an_image_that_is_too_small_for_the_network(tool, models, tmp_path):
         f"output={tmp_path / 'o'}",
     )
     outcome.sentence(2, "tiny.png", "window=9")
+
+
+def test_one_bad_picture_does_not_cost_the_others(tool, models, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    content = models.pictures["classifier"].read_bytes()
+    for name, some in (("a.png", content), ("b.png", content[:60]), ("c.png", content)):
+        (folder / name).write_bytes(some)
+    checkpoint = models.checkpoints["classifier"]
+    outcome = tool("explain", f"checkpoint={checkpoint}", f"image={folder}", f"output={tmp_path / 'out'}")
+    assert outcome.code == 0 and re.search(r"not explained: .*b\.png", outcome.out)
+    records = json.loads((tmp_path / "out/explain.json").read_text())
+    assert [set(record) for record in records] == [
+        {"image", "sheet", "target", "box"},
+        {"image", "error"},
+        {"image", "sheet", "target", "box"},
+    ]
+    text = (tmp_path / "out/index.html").read_text()
+    assert text.count("<img") == 2 and text.count("<section") == 3
+    assert not list((tmp_path / "out").glob("*.tmp"))
+
+
+def test_pictures_with_equal_names_keep_apart(tool, models, tmp_path):
+    pictures = [models.classes / "val/cross/0.png", models.classes / "val/disc/0.png"]
+    outcome = tool(
+        "explain",
+        f"checkpoint={models.checkpoints['classifier']}",
+        f"image=[{pictures[0]},{pictures[1]}]",
+        f"output={tmp_path}",
+    )
+    assert outcome.code == 0, outcome.err
+    assert (tmp_path / "cross/0.png.grad_cam.jpg").exists() and (tmp_path / "disc/0.png.grad_cam.jpg").exists()
+
+
+def test_patches_look_through_as_many_pictures_as_wanted(tool, models, tmp_path):
+    arguments = ["method=patches", "layer=c2", "show=1", "limit=2", f"output={tmp_path}"]
+    checkpoint, folder = models.checkpoints["classifier"], models.classes / "val"
+    assert tool("explain", f"checkpoint={checkpoint}", f"image={folder}", *arguments).code == 0
+    (unit,) = json.loads((tmp_path / "patches_c2.json").read_text())
+    assert 1 <= len(unit["patches"]) <= 2

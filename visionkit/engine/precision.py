@@ -89,7 +89,10 @@ def has_bf16(device: torch.device) -> bool:
     """Whether the device has instructions for products of bfloat16; elsewhere each takes several of float32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    if device.type != "cpu" or not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    # Without oneDNN its operators, the next question among them, are not registered.
+    if device.type != "cpu" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return False
     if platform.machine().lower() not in ("x86_64", "amd64"):
         return True

@@ -1,4 +1,4 @@
-"""From a person's words to what is explained: `tabby`, `detection:2:x1`, `proposal`, `pixel:40:120`, `segment:road`."""
+"""From a person's words to what is explained: `tabby`, `detection:2:x1`, `proposal`, `pixel:40:120`, `road`."""
 
 import difflib
 from collections import Counter as Tally
@@ -92,6 +92,10 @@ def _of_detector(model: RegionDetector, names: tuple[str, ...], batch: Batch, te
     traced = traced_detections(model, batch)
     if text not in names and kind in ("detection", "mask"):
         rank, edge = _rank_and_edge(text, rest)
+        if kind == "mask" and edge is not None:
+            raise ConfigError(
+                f"target={text} is not understood; a mask has no edges: mask:{rank}, detection:{rank}:{edge}."
+            )
         if kind == "mask":
             return mask_target(model, batch, traced, rank, names)
         if edge is not None:
@@ -120,11 +124,8 @@ def _of_pixels(
     images = model.normalize(batch)
     height, width = (int(side) for side in batch.sizes[0])
     kind, *rest = text.split(":") if text not in names else [text]
-    if text in names or kind not in ("pixel", "segment"):
+    if text in names or kind != "pixel":
         label = None if text == AUTO else class_index(names, text, SYNTAX[Segmenter])
-        return segment_target(model, images, (height, width), names, label)
-    if kind == "segment":
-        label = class_index(names, ":".join(rest), SYNTAX[Segmenter]) if rest else None
         return segment_target(model, images, (height, width), names, label)
     if len(rest) < 2 or not all(word.isdecimal() for word in rest[:2]):
         raise ConfigError(f"target={text}: a pixel is pixel:X:Y, whole numbers counted from the left and the top.")

@@ -39,7 +39,11 @@ class Made:
 
 
 def class_image(
-    score: Score, shape: Sequence[int], priors: Priors = FOR_CLASSES, limits: tuple[Tensor, Tensor] | None = None
+    score: Score,
+    shape: Sequence[int],
+    priors: Priors = FOR_CLASSES,
+    limits: tuple[Tensor, Tensor] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Made:
     """An image for which a score is high: of a class, of a unit (Simonyan et al. 2014, eq. 1).
 
@@ -47,10 +51,11 @@ def class_image(
         score: (B, C, H, W) -> (B,). A logit: a probability also rises when other classes fall.
         shape: (B, C, H, W) of the images; those of a batch start from different noise.
         limits: (C, 1, 1) each, the smallest and the largest value of a normalised pixel; None = unbounded.
+        device: where the network is.
     Raises:
         NonFiniteLossError: the search left the numbers; a smaller rate helps.
     """
-    return _search(lambda images: -score(images), tuple(shape), priors, limits, torch.device("cpu"))
+    return _search(lambda images: -score(images), tuple(shape), priors, limits, torch.device(device))
 
 
 def invert(

@@ -129,6 +129,12 @@ def _stage_hooks(backbone: Backbone, stage: str, found: list[Tensor], keep: Any)
     ]
 
 
+def require_layer(model: nn.Module, layer: str) -> None:
+    """ConfigError for an unknown layer, naming those that are called nearly so."""
+    with recorded(model, layer):
+        pass
+
+
 def unknown_layer(model: nn.Module, layer: str) -> ConfigError:
     """The sentence for a layer that does not exist, with the nearest names."""
     names = layer_names(model)
