@@ -54,7 +54,7 @@ def _answers(
     rest = _rest(model, modules[steps[-1].end :])
     bases = [images]  # of the image as it is: what each step reads, at last what the rest does
     for part in parts:
-        bases.append(part(bases[-1]))  # a layer may write over what it reads
+        bases.append(part(bases[-1].clone()))  # a layer may write over what it reads
 
     def answers(places: Sequence[Place]) -> Tensor:
         patches = [hidden[0, :, top : top + window, left : left + window] for top, left in places]
