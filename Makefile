@@ -8,10 +8,10 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(PYTHON) -m pytest -q -n $(WORKERS)
 QUICKSTART := outputs/quickstart
 
-.PHONY: help setup quickstart test test-slow parity check bench bench-bccd clean
+.PHONY: help setup quickstart test test-slow parity check bench bench-bccd bench-explain clean
 
 help: ## print this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 setup: $(READY) ## make .venv with everything (again only when a dependency changed)
 
@@ -50,6 +50,10 @@ bench: setup ## operations, training steps, the input pipeline and the region li
 
 bench-bccd: setup ## AP on real blood cells beside torchvision's, two seeds each: an hour
 	OMP_WAIT_POLICY=passive $(PYTHON) benchmarks/bccd.py
+
+bench-explain: setup ## what explanations cost and agree on, equivariance, lesions, turned digits; wants the real data and weights: an hour
+	@set -e; for name in occlusion grad_cam_cost invariance lesions rotation; do \
+	  echo "== benchmarks/$$name.py"; OMP_WAIT_POLICY=passive $(PYTHON) benchmarks/$$name.py; done
 
 clean: ## remove caches; .venv, data sets and outputs stay
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis build dist *.egg-info

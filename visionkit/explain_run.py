@@ -10,6 +10,7 @@ import torch
 
 from visionkit.data.image import read_image
 from visionkit.data.progress import Progress
+from visionkit.engine.precision import precision_lines
 from visionkit.errors import ConfigError, VisionKitError
 from visionkit.explain.layers import require_layer
 from visionkit.explain_wholes import WHOLES
@@ -52,6 +53,10 @@ def sheets(config: Any, predictor: Predictor, pictures: Pictures, methods: Seque
     settings = _settings(config)
     if settings.layer != "auto":
         require_layer(predictor.model, settings.layer)  # a mistyped one is no reason to leave a method out
+
+    if "occlusion" in methods:
+        for line in precision_lines(settings.occlusion.precision, next(predictor.model.parameters()).device):
+            print(line)
 
     def drawn(view: View) -> tuple[list[Panel], list[str], dict[str, Any]]:
         target = target_of(predictor, view, str(config.target))

@@ -107,10 +107,7 @@ def precision_lines(name: str, device: torch.device) -> list[str]:
         return [f"computing in {chosen}: this device has {'' if chosen == 'bf16' else 'no '}instructions for bf16"]
     if name != "bf16" or has_bf16(device):
         return []
-    return [
-        "warning: this processor has no instructions for bf16, so trainer.precision=bf16 takes many times as long as "
-        "trainer.precision=fp32"
-    ]
+    return ["warning: this processor has no instructions for bf16, so precision=bf16 takes many times as long as fp32"]
 
 
 def pick_device(name: str, local_rank: int = 0) -> torch.device:
