@@ -63,9 +63,18 @@ def test_a_checkpoint_predicts_what_torchvision_predicts(published, imported):
     found = predictor.predict(pixels[0].permute(1, 2, 0).contiguous().numpy())
     with torch.inference_mode():
         (expected,) = theirs(list(pixels.float() / 255))
-    assert torch.equal(found.labels, expected["labels"] - 1) and len(found.labels) > 10
-    torch.testing.assert_close(found.boxes, expected["boxes"], rtol=0, atol=1e-3)
-    torch.testing.assert_close(found.scores, expected["scores"], rtol=0, atol=1e-5)
+    assert len(found.labels) == len(expected["labels"]) > 10
+    # With random weights some scores differ by rounding alone, and the order of such two by the processor: each of ours
+    # has a partner of its own among theirs.
+    same = (found.labels[:, None] == expected["labels"] - 1) & (
+        (found.scores[:, None] - expected["scores"]).abs() <= 1e-5
+    )  # (N, N)
+    same &= (found.boxes[:, None] - expected["boxes"]).abs().amax(dim=2) <= 1e-3
+    left = set(range(len(found.labels)))
+    for row in same:
+        partner = next((k for k in row.nonzero()[:, 0].tolist() if k in left), None)
+        assert partner is not None
+        left.remove(partner)
 
 
 def test_unused_rows_keep_their_share_of_the_softmax(published, imported):

@@ -60,7 +60,7 @@ def test_refused(predictor, paths, tmp_path):
         invariance(predictor, paths[:1], tmp_path)
     with pytest.raises(ConfigError, match="no c7"):
         invariance(predictor, paths, tmp_path, [shift(1)], stages=["c7"])
-    with pytest.raises(ConfigError, match="not of a CifarResNet"):
+    with pytest.raises(ConfigError, match="this is a CifarResNet"):
         invariance(Predictor(CifarResNet(8), ("a",), {}), paths, tmp_path)
 
 

@@ -79,7 +79,7 @@ def test_refused(paths, tmp_path):
         lesions(predictor(), paths, tmp_path, labels=[0])
     with pytest.raises(ConfigError, match="LeNet has no residual block"):
         lesions(Predictor(classifier(lenet_relu(), 3), NAMES, {}), paths, tmp_path)
-    with pytest.raises(ConfigError, match="not of a CifarResNet"):
+    with pytest.raises(ConfigError, match="this is a CifarResNet"):
         lesions(Predictor(CifarResNet(8), NAMES, {}), paths, tmp_path)
 
 
