@@ -17,7 +17,7 @@ from visionkit.explain.layer_maps import layer_maps
 from visionkit.explain.seen import seen_by
 from visionkit.models.build import classifier
 from visionkit.network_images import at_network_size, denormalised, limits_of, normalised
-from visionkit.patch_pictures import deconvnet_patches, patches
+from visionkit.patch_pictures import patches
 from visionkit.predictor import Predictor
 from visionkit.unit_pictures import activations, filters
 from visionkit.viz.patch_sheet import SIDE, cut
@@ -119,7 +119,7 @@ def test_the_best_of_the_folder_whatever_the_batches(predictor, folder, tmp_path
 
 
 def test_projections_stand_beside_their_patches(predictor, folder, tmp_path):
-    (path,) = deconvnet_patches(predictor, folder, tmp_path, "c2", channels=[3], top=1)
+    (path,) = patches(predictor, folder, tmp_path, "c2", channels=[3], top=1, projected=True)
     (plain,) = patches(predictor, folder, tmp_path, "c2", channels=[3], top=1)
     wide, narrow = read(path), read(plain)
     assert path.name == "deconvnet_patches_c2.png" and wide.shape[1] > narrow.shape[1]
@@ -134,7 +134,7 @@ def test_projections_stand_beside_their_patches(predictor, folder, tmp_path):
 
 def test_fields_larger_than_the_image(folder, tmp_path):
     model = classifier(ResNet(BasicBlock, (2, 2, 2, 2), widths=(8, 8, 8, 8)), 3, size=SIZE, short=SIZE).eval()
-    (path,) = deconvnet_patches(Predictor(model, ("a", "b", "c"), {}), folder, tmp_path, "c5", count=2, top=2)
+    (path,) = patches(Predictor(model, ("a", "b", "c"), {}), folder, tmp_path, "c5", count=2, top=2, projected=True)
     records = json.loads((tmp_path / "deconvnet_patches_c5.json").read_text())
     x1, y1, x2, y2 = records[0]["patches"][0]["box"]
     assert (x2 - x1, y2 - y1) == (435, 435) and read(path).size > 0
@@ -162,5 +162,5 @@ def test_units_that_nothing_excites(predictor, folder, tmp_path):
     dead = Predictor(model, ("a", "b", "c"), {})
     with pytest.raises(ConfigError, match="layer=c1: none of 7 pictures excites any of its units"):
         patches(dead, folder, tmp_path, "c1")
-    (path,) = deconvnet_patches(dead, folder, tmp_path, "c1", channels=[2])
+    (path,) = patches(dead, folder, tmp_path, "c1", channels=[2], projected=True)
     assert read(path).size > 0

@@ -26,7 +26,7 @@ from visionkit.config import main
 @main("explain")
 def explain(config: Any) -> None:
     """Entry point: a model, then a check, a method of its own, or a sheet for each picture."""
-    from visionkit.explain_settings import WHOLE_METHODS, checked_settings, chosen_methods
+    from visionkit.explain_settings import WHOLE_METHODS, asked_methods, checked_settings
     from visionkit.explain_source import output_folder, source_pictures
 
     checked_settings(config)
@@ -47,7 +47,7 @@ def explain(config: Any) -> None:
 
         check(config, predictor, folder)
         return
-    methods = chosen_methods(config.method)
+    methods = asked_methods(config.method)
     if methods[0] in WHOLE_METHODS:
         explain_run.whole(config, predictor, pictures, methods[0], folder)
     else:

@@ -27,7 +27,7 @@ from visionkit.engine.distributed import broadcast_object, main_first, rank, wor
 from visionkit.engine.phases import FitPhase, Phase
 from visionkit.engine.precision import Precision
 from visionkit.engine.settings import FitSettings
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, some_of
 from visionkit.evaluation.report import Report
 from visionkit.given_proposals import with_proposals
 from visionkit.instantiate import only_from, refusals
@@ -255,11 +255,8 @@ def check_classes(resume: Path | None, names: tuple[str, ...]) -> None:
         return
     known = checkpoint.load(resume)["meta"].get("names")
     if known != list(names):
-        raise ConfigError(f"{resume} was trained on the classes {_some(known)}; the data has {_some(names)}.")
-
-
-def _some(names: Any, most: int = 8) -> str:
-    return ", ".join(map(str, (names or ["none"])[:most])) + (" ..." if len(names or ()) > most else "")
+        before, now = some_of(known or ["none"]), some_of(names)
+        raise ConfigError(f"{resume} was trained on the classes {before}; the data has {now}.")
 
 
 def resume_point(config: Any) -> Path | None:

@@ -11,13 +11,13 @@ from visionkit.analysis.report import aligned
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledIndex
 from visionkit.data.progress import Progress
+from visionkit.explain.choose_target import class_index
 from visionkit.explain.deletion import area, deletion_curve, importance_order, insertion_curve, random_order
 from visionkit.explain.methods import chosen_methods
 from visionkit.explain.targets import class_probability, class_score
 from visionkit.explanation_checks import (
     checked_model,
     chosen_layer,
-    label_position,
     picture,
     seen,
     spread,
@@ -89,7 +89,7 @@ def deletion_table(
         DataError: no picture.
     """
     model, chosen = checked_model(predictor), chosen_methods(list(dict.fromkeys(methods)))
-    given = None if label is None else label_position(predictor.names, label)
+    given = None if label is None else class_index(predictor.names, label, key="label")
     at, positions = chosen_layer(model, layer), spread(len(index), limit)
     curves: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in (*chosen, RANDOM)}
     with Progress("deletion and insertion", len(positions), "pictures") as progress:

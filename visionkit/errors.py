@@ -3,6 +3,8 @@
 The tools print `str(error)` and leave with `error.exit_code`; a library user catches them as ordinary exceptions.
 """
 
+from collections.abc import Sequence
+
 
 class VisionKitError(Exception):
     """Base of all; never raised itself."""
@@ -26,3 +28,8 @@ class NonFiniteLossError(VisionKitError):
     """A loss became NaN or infinite. Names the step, the losses and the images."""
 
     exit_code = 4
+
+
+def some_of(names: Sequence[str], most: int = 8) -> str:
+    """The first of the names, and how many more there are, to be put into a sentence."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -18,25 +18,26 @@ PICTURE_METHODS = (
     "deconvnet",
     "guided_grad_cam",
 )
-WHOLE_METHODS = {
-    "proposals": "the road of a detector's proposals, from anchors to boxes, for each picture",
-    "activations": "the strongest maps of a layer, for each picture",
-    "filters": "the filters of the first layer; no picture",
-    "patches": "what excites the channels of a layer most, over a folder of pictures",
-    "deconvnet_patches": "the same, and beside each patch what of it excited the channel, by a deconvnet",
-    "inversion": "pictures that give the maps of several layers again",
-    "class_image": "a picture made to be of the target's class",
-    "embedding": "a folder of pictures as a map of what the network finds alike",
-    "invariance": "how far each stage follows or ignores shifts, turns, scales and flips",
-    "lesions": "a residual network with blocks deleted, over a folder of labelled pictures",
-}
+WHOLE_METHODS = (  # make pictures of their own
+    "proposals",
+    "activations",
+    "filters",
+    "patches",
+    "deconvnet_patches",
+    "inversion",
+    "class_image",
+    "embedding",
+    "invariance",
+    "lesions",
+)
 LAYER_LISTS = ("filters", "activations", "patches", "deconvnet_patches", "inversion")  # a picture for each layer
 FILLERS = ("mean", "gray", "black", "white", "noise", "blur")
+OF_SHEETS = {"window": None, "stride": None, "filler": "mean", "precision": "fp32", "samples": 25, "noise": 0.15}
 CHECKS = ("pointing", "deletion", "randomisation")
 ALL = "all"
 
 
-def chosen_methods(method: Any) -> tuple[str, ...]:
+def asked_methods(method: Any) -> tuple[str, ...]:
     """`grad_cam`, `[grad_cam,saliency]` or `all` -> the methods. ConfigError for unknown ones, and for several of which
     one is not of a single picture."""
     listed = [method] if isinstance(method, str) else list(method) if isinstance(method, Sequence) else []
@@ -60,7 +61,7 @@ def checked_settings(config: Any) -> None:
     if config.check is not None and config.check not in CHECKS:
         raise ConfigError(f"check={config.check}: one of {', '.join(CHECKS)} is wanted.")
     if config.check is None:
-        chosen_methods(config.method)
+        asked_methods(config.method)
     for key, least in (("samples", 1), ("batch_size", 1), ("show", 1), ("stride", 1), ("window", 1), ("steps", 1)) + (
         ("columns", 1),
     ):
@@ -74,8 +75,13 @@ def checked_settings(config: Any) -> None:
     for key in ("layer", "methods", "channels"):
         _check_list(key, config[key])
     many = isinstance(config.layer, Sequence) and not isinstance(config.layer, str)
-    if many and (config.check is not None or chosen_methods(config.method)[0] not in LAYER_LISTS):
+    if many and (config.check is not None or asked_methods(config.method)[0] not in LAYER_LISTS):
         raise ConfigError(f"layer={config.layer}: one layer is wanted, such as {config.layer[0]}.")
+    for key, usual in OF_SHEETS.items():
+        if config.check is not None and config[key] != usual:
+            raise ConfigError(
+                f"{key}={config[key]} is of pictures; check={config.check} has settings of its own for it."
+            )
     if config.precision not in ("fp32", "bf16"):
         raise ConfigError(f"precision={config.precision}: fp32 or bf16 is wanted.")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.errors import ConfigError, DataError
-from visionkit.explain_settings import chosen_methods
+from visionkit.explain_settings import asked_methods
 from visionkit.run_folder import usable_folder
 
 WITHOUT_PICTURES = ("filters", "class_image")
@@ -29,7 +29,7 @@ def source_pictures(config: Any) -> list[tuple[str, Path]]:
     """
     from visionkit.data.source_images import is_video, list_images
 
-    needless = config.check is not None or chosen_methods(config.method)[0] in WITHOUT_PICTURES
+    needless = config.check is not None or asked_methods(config.method)[0] in WITHOUT_PICTURES
     places = _given(config)
     if not places:
         if needless:

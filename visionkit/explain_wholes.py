@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from visionkit.explain.priors import FOR_CLASSES, FOR_LAYERS
 from visionkit.invariance import invariance
 from visionkit.lesions import lesions
 from visionkit.optimised_pictures import class_images, inversion
-from visionkit.patch_pictures import deconvnet_patches, patches
+from visionkit.patch_pictures import patches
 from visionkit.predictor import Predictor
 from visionkit.unit_pictures import activations, filters
 
@@ -35,19 +36,13 @@ def _activations(config: Any, predictor: Predictor, pictures: Pictures, folder: 
     return made
 
 
-def _patches(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> Sequence[Path]:
-    return _of_units(patches, config, predictor, folder)
-
-
-def _deconvnet_patches(config: Any, predictor: Predictor, pictures: Pictures, folder: Path) -> Sequence[Path]:
-    return _of_units(deconvnet_patches, config, predictor, folder)
-
-
-def _of_units(function: Callable[..., list[Path]], config: Any, predictor: Predictor, folder: Path) -> list[Path]:
+def _patches(
+    config: Any, predictor: Predictor, pictures: Pictures, folder: Path, projected: bool = False
+) -> Sequence[Path]:
     source = _folder(config)
-    made = []
+    made: list[Path] = []
     for layer in _layers(config, predictor):
-        made += function(
+        made += patches(
             predictor,
             source,
             folder,
@@ -56,6 +51,7 @@ def _of_units(function: Callable[..., list[Path]], config: Any, predictor: Predi
             config.show or 8,
             batch_size=config.batch_size,
             limit=config.limit,
+            projected=projected,
         )
     return made
 
@@ -102,7 +98,7 @@ WHOLES: dict[str, Whole] = {
     "filters": _filters,
     "activations": _activations,
     "patches": _patches,
-    "deconvnet_patches": _deconvnet_patches,
+    "deconvnet_patches": partial(_patches, projected=True),
     "inversion": _inversion,
     "class_image": _class_image,
     "embedding": _embedding,

@@ -16,7 +16,7 @@ from visionkit.data.classification import labelled_sample
 from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledIndex
-from visionkit.errors import ConfigError, DataError
+from visionkit.errors import ConfigError, DataError, some_of
 from visionkit.explain.layers import last_maps_layer
 from visionkit.explain.targets import class_logits
 from visionkit.models.classifier import Classifier
@@ -70,17 +70,10 @@ def joined_labels(found: Sequence[str], known: Sequence[str], source: str) -> di
     shared = {k: position[name] for k, name in enumerate(found) if name in position}
     if not shared:
         raise DataError(
-            f"{source}: the model knows none of the classes {_some(found)} by name, its own are {_some(known)}: name "
-            "one of its classes as the label."
+            f"{source}: the model knows none of the classes {some_of(found)} by name, its own are {some_of(known)}: "
+            "name one of its classes as the label."
         )
     return shared
-
-
-def label_position(names: Sequence[str], label: str) -> int:
-    """The position of a class that a person names. ConfigError when the model has none of this name."""
-    if label not in names:
-        raise ConfigError(f"label={label} is no class of this model; it has {_some(names)}.")
-    return list(names).index(label)
 
 
 def top_class(model: Classifier | Localizer, images: Tensor) -> int:
@@ -95,7 +88,3 @@ def write_results(folder: Path, name: str, text: str, records: Sequence[Mapping[
     (table := folder / f"{name}.txt").write_text(text + "\n", encoding="utf-8")
     (lines := folder / f"{name}.csv").write_text(csv_text([dict(r) for r in records]) + "\n", encoding="utf-8")
     return [table, lines]
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

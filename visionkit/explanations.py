@@ -19,6 +19,7 @@ from visionkit.explain.saliency import saliency
 from visionkit.explain.smooth_grad import smooth_gradient
 from visionkit.explain.targets import Target
 from visionkit.models.classifier import Classifier
+from visionkit.models.localizer import Localizer
 from visionkit.models.pixels import batch_of
 from visionkit.occlusion_panels import OcclusionSettings, occlusion_panels
 from visionkit.predictor import Predictor
@@ -123,8 +124,8 @@ def _hires_cam(predictor: Predictor, view: View, target: Target, layer: str, set
 
 
 def _cam(predictor: Predictor, view: View, target: Target, layer: str, settings: Settings) -> list[Panel]:
-    if not isinstance(predictor.model, Classifier) or target.label is None:
-        raise ConfigError("method=cam is for the classes of classifiers.")
+    if not isinstance(predictor.model, Classifier | Localizer) or target.label is None:
+        raise ConfigError("method=cam is for the classes of classifiers and localizers.")
     found = enlarge(class_activation_map(predictor.model, view.images, target.label), _canvas(view))
     return [heat_panel(view.picture, _cut(found, view), "CAM", **_marks(target))]
 

@@ -38,11 +38,15 @@ def patches(
     top: int = 9,
     batch_size: int = 32,
     limit: int | None = None,
+    projected: bool = False,
 ) -> list[Path]:
     """`patches_LAYER.png`: for units of a layer the patches of a folder's pictures that excite them most, at most one
     of each picture, cut to exactly what the unit sees; `patches_LAYER.json` says where they are, in pixels of the
     network's image. What a unit sees beyond the border is gray. A patch that does not excite its unit (no value above
     0) is left out.
+
+    `projected` writes `deconvnet_patches_LAYER`: beside each patch what of it excited the unit, projected back to the
+    pixels by a deconvnet (Zeiler and Fergus 2014, fig. 2), each around gray on its own scale.
 
     Args:
         source: a folder of pictures; they are read one batch after the other and not kept.
@@ -53,37 +57,6 @@ def patches(
         ConfigError: no such layer or channel, or nothing excites any unit.
         DataError: no pictures, or one that cannot be read.
     """
-    return _patches(predictor, source, output, layer, channels, count, top, batch_size, limit, projected=False)
-
-
-def deconvnet_patches(
-    predictor: Predictor,
-    source: Path,
-    output: Path,
-    layer: str,
-    channels: Sequence[int] | None = None,
-    count: int = 8,
-    top: int = 9,
-    batch_size: int = 32,
-    limit: int | None = None,
-) -> list[Path]:
-    """`deconvnet_patches_LAYER.png`: as `patches`, and beside each patch what of it excited the unit, projected back to
-    the pixels by a deconvnet (Zeiler and Fergus 2014, fig. 2), each around gray on its own scale."""
-    return _patches(predictor, source, output, layer, channels, count, top, batch_size, limit, projected=True)
-
-
-def _patches(
-    predictor: Predictor,
-    source: Path,
-    output: Path,
-    layer: str,
-    channels: Sequence[int] | None,
-    count: int,
-    top: int,
-    batch_size: int,
-    limit: int | None,
-    projected: bool,
-) -> list[Path]:
     for name, value in (("count", count), ("top", top), ("batch_size", batch_size)):
         if value < 1:
             raise ConfigError(f"{name}={value} has to be at least 1.")

@@ -14,6 +14,7 @@ from visionkit.data.labelled import LabelledIndex
 from visionkit.data.progress import Progress
 from visionkit.errors import ConfigError, DataError
 from visionkit.evaluation.report import show
+from visionkit.explain.choose_target import class_index
 from visionkit.explain.methods import chosen_methods
 from visionkit.explain.pointing import TOLERANCE, Shot, accuracy, class_accuracies, point_at
 from visionkit.explain.seen_boxes import seen_boxes
@@ -22,7 +23,6 @@ from visionkit.explanation_checks import (
     checked_model,
     chosen_layer,
     joined_labels,
-    label_position,
     picture,
     seen,
     spread,
@@ -104,7 +104,7 @@ def pointing_table(
         raise ConfigError(f"the pointing game wants boxes, and {index.source} has none: choose data with boxes.")
     if tolerance < 0:
         raise ConfigError(f"tolerance={tolerance}: pixels, at least 0, are wanted.")
-    known = label_position(predictor.names, label) if label is not None else None
+    known = class_index(predictor.names, label, key="label") if label is not None else None
     classes = (
         joined_labels(index.names, predictor.names, index.source)
         if known is None

@@ -16,6 +16,7 @@ from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledIndex
 from visionkit.data.progress import Progress
 from visionkit.errors import ConfigError
+from visionkit.explain.choose_target import class_index
 from visionkit.explain.methods import chosen_methods
 from visionkit.explain.randomisation import cascade, weight_layers
 from visionkit.explain.similarity import rank_correlation, structural_similarity
@@ -23,7 +24,6 @@ from visionkit.explain.targets import class_score
 from visionkit.explanation_checks import (
     checked_model,
     chosen_layer,
-    label_position,
     picture,
     seen,
     spread,
@@ -102,7 +102,7 @@ def randomisation_table(
     if steps is not None and steps < 2:
         raise ConfigError(f"steps={steps}: null or a whole number of at least 2, for both ends, is wanted.")
     model, chosen = checked_model(predictor), chosen_methods(list(dict.fromkeys(methods)))
-    given = None if label is None else label_position(predictor.names, label)
+    given = None if label is None else class_index(predictor.names, label, key="label")
     at, positions = chosen_layer(model, layer), spread(len(index), limit)
     inputs = [seen(model, picture(index, i)) for i in positions]  # (1, C, H, W) each
     labels = [top_class(model, images) if given is None else given for images in inputs]
@@ -116,7 +116,7 @@ def randomisation_table(
         return found
 
     layers = weight_layers(model, class_score(model, labels[0]), inputs[0])
-    points = set(_spread(len(layers), steps))
+    points = set(_points(len(layers), steps))
     rows: list[RandomisationRow] = []
     with Progress("randomisation", len(points) + 1, "networks") as progress:
         before = maps(model)
@@ -151,7 +151,7 @@ def _row(name: str, path: str, count: int, before: list[Tensor], after: list[Ten
     return RandomisationRow(name, path, count, len(pairs), mean, ssim, len(pairs) - len(ranks))
 
 
-def _spread(count: int, most: int | None) -> list[int]:
+def _points(count: int, most: int | None) -> list[int]:
     """At most so many of 1 ... count, evenly, with both ends."""
     taken = count if most is None else min(count, most)
     return [1 + k * (count - 1) // max(1, taken - 1) for k in range(taken)]

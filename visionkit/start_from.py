@@ -7,7 +7,7 @@ import torch
 
 from visionkit.engine import checkpoint
 from visionkit.engine.optim import has_prefix
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, some_of
 
 
 def in_the_order_of(path: str | Path, data: Any) -> Any:
@@ -50,7 +50,7 @@ def start_from(path: str | Path, model: Any, names: tuple[str, ...]) -> list[str
     lines = [f"{path}: {len(fitting)} of {len(ours)} tensors taken over"]
     if not same:
         lines.append(
-            f"the class list has changed ({_some(known)} -> {_some(names)}): the {len(reset)} tensors of the head "
+            f"the class list has changed ({some_of(known)} -> {some_of(names)}): the {len(reset)} tensors of the head "
             "begin afresh"
         )
     if left:
@@ -78,7 +78,3 @@ def _names(path: str | Path) -> tuple[str, ...]:
 def _described(state: dict[str, Any]) -> str:
     experiment = state.get("meta", {}).get("config", {}).get("experiment")
     return f"experiment={experiment}" if experiment else "another configuration"
-
-
-def _some(names: tuple[str, ...], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

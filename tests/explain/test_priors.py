@@ -6,7 +6,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from visionkit.errors import ConfigError
-from visionkit.explain.priors import Priors, gaussian_blur, penalties, total_variation
+from visionkit.explain.blur import gaussian_blur
+from visionkit.explain.priors import Priors, penalties, total_variation
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 3.0])

@@ -196,6 +196,7 @@ def test_checks_print_a_table_and_write_it(tool, models, tmp_path, check):
     ("arguments", "code", "words"),
     [
         (["method=grad_kam"], 2, ["method=grad_kam", "grad_cam"]),
+        (["check=pointing", "window=8"], 2, ["window=8", "check=pointing"]),
         (["method=[grad_cam,proposals]"], 2, ["method=proposals"]),
         (["layer=c9"], 2, ["no layer 'c9'", "did you mean"]),
         (["layer=head.linear"], 2, ["no maps"]),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from visionkit.data.ragged import Blobs, select_rows, to_offsets
-from visionkit.errors import DataError
+from visionkit.errors import DataError, some_of
 
 if TYPE_CHECKING:
     from visionkit.data.proposals import ProposalSet
@@ -152,7 +152,7 @@ class DetectionIndex:
         table = np.array([position.get(name, -1) for name in self.names], np.int32)
         unknown = [self.names[k] for k in np.flatnonzero((table < 0) & (self.class_counts() > 0))]
         if unknown:
-            raise DataError(f"{self.source}: class '{unknown[0]}' is not among the known classes: {_some(names)}.")
+            raise DataError(f"{self.source}: class '{unknown[0]}' is not among the known classes: {some_of(names)}.")
         labels = table[self.labels] if len(table) else self.labels
         own = dict(zip(self.names, self.category_ids.tolist(), strict=True))
         free = itertools.count(max(own.values(), default=0) + 1)
@@ -245,7 +245,3 @@ class IndexBuilder:
             ids=np.fromiter((o[5] for o in objects), np.int64, count),
             segmentations=Blobs.pack(self._segmentations) if any_mask else None,
         )
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visionkit.errors import ConfigError
+from visionkit.errors import ConfigError, some_of
 from visionkit.explain.detection_targets import (
     Traced,
     box_edge_target,
@@ -137,15 +137,15 @@ def _of_pixels(
     return pixel_target(model, images, x * width // columns, y * height // rows, names, label)
 
 
-def class_index(names: Sequence[str], text: str, syntax: str) -> int:
-    """The position of a class. ConfigError names the nearest classes, and what else is understood."""
+def class_index(names: Sequence[str], text: str, syntax: str = "a class", key: str = "target") -> int:
+    """The position of a class. ConfigError names the nearest classes, and what else is understood for this key."""
     for wanted, known in ((text, names), (text.casefold(), [name.casefold() for name in names])):
         if wanted in known:
             return list(known).index(wanted)
     near = difflib.get_close_matches(text, names, n=3, cutoff=0.5)
     near += [name for name in names if text.casefold() in name.casefold() and name not in near][: 3 - len(near)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"classes are {_some(names)}."
-    raise ConfigError(f"target={text} is no class of this model ({syntax}); {hint}")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"classes are {some_of(names)}."
+    raise ConfigError(f"{key}={text} is no class of this model ({syntax}); {hint}")
 
 
 def _rank_and_edge(text: str, words: list[str]) -> tuple[int, str | None]:
@@ -160,10 +160,6 @@ def _rank_and_edge(text: str, words: list[str]) -> tuple[int, str | None]:
 def _found(traced: Traced, names: tuple[str, ...]) -> str:
     tally = Tally(names[label] for label in traced.found.labels.tolist())
     return "it found " + (", ".join(f"{count} {name}" for name, count in tally.most_common(5)) or "nothing")
-
-
-def _some(names: Sequence[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (" ..." if len(names) > most else "")
 
 
 def _kinds() -> str:

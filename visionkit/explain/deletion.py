@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from visionkit.errors import ConfigError
-from visionkit.explain.priors import gaussian_blur
+from visionkit.explain.blur import gaussian_blur
 from visionkit.explain.score import Score
 
 DEVIATION = 5.0  # pixels, of the blur that insertion begins with

@@ -1,13 +1,12 @@
 """What stands where an image is hidden: nothing the network could take for a thing, and each choice is one."""
 
-import math
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from visionkit.errors import ConfigError
+from visionkit.explain.blur import gaussian_blur
 from visionkit.models.pixels import Normalize
 
 Filler = Callable[[Tensor], Tensor]
@@ -26,16 +25,11 @@ def gray_filler(normalize: Normalize, level: float = 127.5) -> Filler:
 
 
 def blur_filler(sigma: float = 10.0) -> Filler:
-    """The image itself without what is smaller than some `sigma` pixels (a Gaussian; borders are reflected)."""
+    """The image itself without what is smaller than some `sigma` pixels (a Gaussian)."""
     if not sigma > 0:
         raise ConfigError(f"a blur of sigma={sigma} has to be above 0.")
 
-    def blurred(images: Tensor) -> Tensor:
-        for axis in (2, 3):
-            images = _blur(images.float(), sigma, axis)
-        return images
-
-    return lambda images: blurred(images).to(images)
+    return lambda images: gaussian_blur(images.float(), sigma).to(images)
 
 
 def noise_filler(seed: int = 0) -> Filler:
@@ -46,12 +40,3 @@ def noise_filler(seed: int = 0) -> Filler:
         return drawn.to(images).expand_as(images)
 
     return noise
-
-
-def _blur(images: Tensor, sigma: float, axis: int) -> Tensor:
-    side, reach = images.shape[axis], min(math.ceil(3 * sigma), images.shape[axis] - 1)
-    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=images.device) / sigma).square())
-    weights = weights / weights.sum()
-    pad = [0, 0, reach, reach] if axis == 2 else [reach, reach, 0, 0]
-    padded = F.pad(images, pad, mode="reflect")
-    return sum(weight * padded.narrow(axis, i, side) for i, weight in enumerate(weights))  # type: ignore[return-value]

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from visionkit.errors import ConfigError
-from visionkit.explain.layers import backbones_of, unknown_layer
+from visionkit.explain.layers import backbones_of, module_at
 
 
 def convolution(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Conv2d]:
@@ -18,11 +18,8 @@ def convolution(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Con
         if not found:
             raise ConfigError(f"{type(backbone).__name__} has no convolution whose filters could be shown.")
         return found[0]
-    modules = dict(model.named_modules())
-    path = next((path for path in (layer, f"backbone.{layer}", f"encode.backbone.{layer}") if path in modules), None)
-    if not layer or path is None:
-        raise unknown_layer(model, layer)
-    inside = [(path, one) for path, one in modules[path].named_modules(prefix=path) if isinstance(one, nn.Conv2d)]
+    path, module = module_at(model, layer)
+    inside = [(path, one) for path, one in module.named_modules(prefix=path) if isinstance(one, nn.Conv2d)]
     if len(inside) != 1:
         raise ConfigError(f"layer={layer} holds {len(inside)} convolutions: name a single one.")
     return inside[0]

@@ -37,15 +37,6 @@ def signed_grad_cam(model: nn.Module, score: Score, images: Tensor, layer: str) 
     return torch.einsum("bchw,bc->bhw", maps.detach().float(), weights)
 
 
-def counterfactual_grad_cam(model: nn.Module, score: Score, images: Tensor, layer: str) -> Tensor:
-    """Where the maps speak against the score: Grad-CAM of the score's negative (the paper's "counterfactual
-    explanations").
-
-    (B, h, w) float32, at least 0. Arguments and errors as in `grad_cam`.
-    """
-    return grad_cam(model, lambda given: -score(given), images, layer)
-
-
 def guided_grad_cam(model: nn.Module, score: Score, images: Tensor, layer: str) -> Tensor:
     """Guided backpropagation where Grad-CAM looks, one times the other (the paper's "Guided Grad-CAM", fig. 2).
 

@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.errors import ConfigError, NonFiniteLossError
+from visionkit.explain.blur import gaussian_blur
 from visionkit.explain.layer_maps import layer_maps
-from visionkit.explain.priors import FOR_CLASSES, FOR_LAYERS, Priors, gaussian_blur, penalties
+from visionkit.explain.priors import FOR_CLASSES, FOR_LAYERS, Priors, penalties
 from visionkit.explain.score import Score
 
 CELL = 1024  # pixels to a cell, at stride 32

@@ -98,11 +98,7 @@ def _hooks(model: nn.Module, layer: str, found: list[Tensor], keep: Any) -> list
     for backbone in backbones_of(model):
         if layer in backbone.stages:
             return _stage_hooks(backbone, layer, found, keep)
-    modules = dict(model.named_modules())
-    path = next((path for path in (layer, f"backbone.{layer}", f"encode.backbone.{layer}") if path in modules), None)
-    if not layer or path is None:
-        raise unknown_layer(model, layer)
-    return [modules[path].register_forward_hook(keep)]
+    return [module_at(model, layer)[1].register_forward_hook(keep)]
 
 
 def _stage_hooks(backbone: Backbone, stage: str, found: list[Tensor], keep: Any) -> list[Any]:
@@ -127,6 +123,16 @@ def _stage_hooks(backbone: Backbone, stage: str, found: list[Tensor], keep: Any)
         backbone.register_forward_pre_hook(ask, with_kwargs=True),
         backbone.register_forward_hook(give),
     ]
+
+
+def module_at(model: nn.Module, layer: str) -> tuple[str, nn.Module]:
+    """A module by its path, which may begin inside of the backbone, with its whole path. ConfigError when there is
+    none, naming those that are called nearly so."""
+    modules = dict(model.named_modules())
+    path = next((path for path in (layer, f"backbone.{layer}", f"encode.backbone.{layer}") if path in modules), None)
+    if not layer or path is None:
+        raise unknown_layer(model, layer)
+    return path, modules[path]
 
 
 def require_layer(model: nn.Module, layer: str) -> None:

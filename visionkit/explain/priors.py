@@ -1,10 +1,7 @@
 """What pictures look like, as penalties on pixels, and how an image is searched for (see `explain.inversion`)."""
 
-import math
 from dataclasses import dataclass
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from visionkit.errors import ConfigError
@@ -74,17 +71,3 @@ def total_variation(images: Tensor, power: float = 2.0) -> Tensor:
     if power != 2:
         squares = (squares + 1e-8).pow(power / 2)  # the root has no slope at 0
     return squares.mean(dim=(1, 2, 3))
-
-
-def gaussian_blur(images: Tensor, deviation: float) -> Tensor:
-    """(B, C, H, W) -> the same, blurred; beyond the border stands the pixel at the border."""
-    reach = math.ceil(3 * deviation)
-    if reach == 0:
-        return images
-    offsets = torch.arange(-reach, reach + 1, device=images.device, dtype=images.dtype)
-    weights = (-offsets.square() / (2 * deviation**2)).exp()
-    weights = weights / weights.sum()
-    channels = images.shape[1]
-    padded = F.pad(images, (reach,) * 4, mode="replicate")
-    rows = F.conv2d(padded, weights.view(1, 1, 1, -1).expand(channels, 1, 1, -1), groups=channels)
-    return F.conv2d(rows, weights.view(1, 1, -1, 1).expand(channels, 1, -1, 1), groups=channels)

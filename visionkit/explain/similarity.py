@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from visionkit.explain.priors import gaussian_blur
+from visionkit.explain.blur import gaussian_blur
 
 
 def rank_correlation(a: Tensor, b: Tensor) -> float | None:
