@@ -35,9 +35,33 @@ def test_three_pictures_and_the_vectors(predictor, tmp_path, counts):
     files = embedding(predictor, source, tmp_path / "out")
     assert [path.name for path in files] == ["embedding_pca.png", "embedding_tsne.png", "embedding_grid.png"]
     first = [path.read_bytes() for path in files]
-    assert (tmp_path / "out" / "features.npz").exists()
+    assert len(list((tmp_path / "out").glob("features_*.npz"))) == 1
     again = embedding(predictor, source, tmp_path / "out")
     assert [path.read_bytes() for path in again] == first, "the same each time"
+
+
+def test_what_is_drawn(predictor, tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(
+        "visionkit.embedding_pictures.plot_embedding",
+        lambda points, picture, path, labels, names, title: drawn.setdefault(
+            path.name, (points, picture, labels, names)
+        ),
+    )
+    source = fill(tmp_path / "pictures", {"dark": 4, "light": 3})
+    embedding(predictor, source, tmp_path / "out")
+    points, picture, labels, names = drawn["embedding_pca.png"]
+    assert points.shape == (7, 2) and len(np.unique(points, axis=0)) == 7
+    assert labels == [0, 0, 0, 0, 1, 1, 1] and names == ["dark", "light"]
+    for i, path in enumerate(sorted(source.rglob("*.png"))):
+        np.testing.assert_array_equal(picture(i), cv2.imread(str(path))[:, :, ::-1])
+
+
+def test_two_networks_share_a_folder(predictor, tmp_path):
+    source = fill(tmp_path / "pictures", {"": 3})
+    embedding(predictor, source, tmp_path / "out")
+    torch.manual_seed(1)
+    embedding(Predictor(classifier(resnet20(), 3).eval(), ("a", "b", "c"), {}), source, tmp_path / "out")
 
 
 def test_refused(predictor, tmp_path):

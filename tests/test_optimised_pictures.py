@@ -16,7 +16,7 @@ from visionkit.explain.inversion import class_image, invert
 from visionkit.explain.priors import FOR_CLASSES, FOR_LAYERS, Priors
 from visionkit.explain.targets import class_probability, class_score
 from visionkit.models.build import classifier
-from visionkit.network_images import limits_of, normalised
+from visionkit.network_images import denormalised, limits_of, normalised
 from visionkit.optimised_pictures import class_images, inversion, probes
 from visionkit.predictor import Predictor
 
@@ -37,6 +37,23 @@ def test_class_images(predictor, tmp_path):
     sheet, losses = class_images(predictor, tmp_path, [2, 0], FEW)
     assert (sheet.name, losses.name) == ("class_images.png", "class_images_losses.png")
     assert read(sheet).shape[1] > 2 * predictor.model.resize.size and read(losses).size > 0
+
+
+def test_each_image_is_of_its_class(predictor, tmp_path, monkeypatch):
+    shown = {}
+    monkeypatch.setattr(
+        "visionkit.optimised_pictures.mosaic", lambda pictures, titles: shown.update(zip(titles, pictures, strict=True))
+    )
+    monkeypatch.setattr("visionkit.optimised_pictures.written", lambda sheet, path: path)
+    class_images(predictor, tmp_path, [2, 0], FEW)
+    for (title, picture), label in zip(shown.items(), (2, 0), strict=True):
+        side = predictor.model.resize.size
+        shape = (1, len(predictor.model.backbone.mean), side, side)
+        expected = class_image(
+            class_score(predictor.model, label), shape, FEW, limits_of(predictor.model), torch.device("cpu")
+        )
+        np.testing.assert_array_equal(picture, denormalised(predictor.model, expected.images)[0])
+        assert title.startswith(predictor.names[label])
 
 
 def test_inversion(predictor, tmp_path):

@@ -14,12 +14,14 @@ from visionkit.backbones.resnet_blocks import BasicBlock
 from visionkit.backbones.vgg import vgg11_bn_narrow
 from visionkit.errors import ConfigError, DataError
 from visionkit.explain.layer_maps import layer_maps
+from visionkit.explain.rectified import project
 from visionkit.explain.seen import seen_by
 from visionkit.models.build import classifier
 from visionkit.network_images import at_network_size, denormalised, limits_of, normalised
-from visionkit.patch_pictures import patches
+from visionkit.patch_pictures import SHARE, patches
 from visionkit.predictor import Predictor
 from visionkit.unit_pictures import activations, filters
+from visionkit.viz.filter_grid import around_gray
 from visionkit.viz.patch_sheet import SIDE, cut
 
 SIZE = 64
@@ -62,15 +64,25 @@ def test_filters(tmp_path, network):
     predictor = Predictor(classifier(network(), 3).eval(), ("a", "b", "c"), {})
     (path,) = filters(predictor, tmp_path)
     assert path.parent == tmp_path and read(path).size > 0
-    (path,) = filters(predictor, tmp_path, layer="features.4" if network is vgg11_bn_narrow else None, together=True)
+    (path,) = filters(predictor, tmp_path, layer="features.4" if network is vgg11_bn_narrow else None)
     assert read(path).size > 0
 
 
-def test_activations(predictor, folder, tmp_path):
+def test_activations(predictor, folder, tmp_path, monkeypatch):
     (path,) = activations(predictor, folder / "0.png", tmp_path, "c3", count=3)
     assert path == tmp_path / "activations_c3.png"
     (other,) = activations(predictor, folder / "0.png", tmp_path, "c3", channels=[1, 2, 60])
     assert read(other).shape == read(path).shape
+    shown = []
+    monkeypatch.setattr(
+        "visionkit.unit_pictures.map_grid", lambda image, maps, chosen: shown.append((maps, chosen)) or image
+    )
+    activations(predictor, folder / "0.png", tmp_path, "c3", channels=[1, 2, 60])
+    with torch.no_grad():
+        image = normalised(predictor.model, [at_network_size(predictor.model, folder / "0.png")])
+        expected = layer_maps(predictor.model, "c3", image)[0, [1, 2, 60]]
+    np.testing.assert_allclose(shown[0][0], expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert shown[0][1] == [1, 2, 60]
     with pytest.raises(ConfigError, match=r"channel 64: layer=c3 has the channels 0 \.\.\. 63"):
         activations(predictor, folder / "0.png", tmp_path, "c3", channels=[64])
 
@@ -130,6 +142,26 @@ def test_projections_stand_beside_their_patches(predictor, folder, tmp_path):
     spots = np.lib.stride_tricks.sliding_window_view(wide, large.shape)[:, :, 0]
     found = (spots == large).all(axis=(2, 3, 4))
     assert found.any(), "the patch is in the sheet, pixel by pixel"
+
+
+def test_projections_are_those_of_the_unit_at_its_place(predictor, folder, tmp_path, monkeypatch):
+    units = []
+    monkeypatch.setattr(
+        "visionkit.patch_pictures.patch_sheet", lambda found: units.extend(found) or np.zeros((8, 8, 3), np.uint8)
+    )
+    patches(predictor, folder, tmp_path, "c2", channels=[3], top=2, projected=True)
+    model, seen = predictor.model, seen_by(predictor.model, "c2", (SIZE, SIZE))
+    records = json.loads((tmp_path / "deconvnet_patches_c2.json").read_text())[0]["patches"]
+    assert len(records) == len(units[0].projections) == 2
+    for patch, shown in zip(records, units[0].projections, strict=True):
+        image = normalised(model, [at_network_size(model, Path(patch["file"]))])
+        with torch.no_grad():
+            maps = layer_maps(model, "c2", image)[0, 3]
+        y, x = divmod(int(maps.argmax()), maps.shape[1])
+        assert list(seen.box(y, x)) == list(patch["box"])
+        whole = project(model, "c2", image, 3, (y, x))[0].permute(1, 2, 0).numpy()
+        np.testing.assert_array_equal(shown, around_gray(cut(whole, tuple(patch["box"]), fill=0), SHARE))
+        assert len(np.unique(shown)) > 10
 
 
 def test_fields_larger_than_the_image(folder, tmp_path):

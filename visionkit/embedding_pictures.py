@@ -35,13 +35,14 @@ def embedding(
 
     Args:
         perplexity, seed: of t-SNE.
-        features: the file that keeps the vectors; None = features.npz in the output folder.
+        features: the file that keeps the vectors; None = features_XXXXXXXX.npz in the output folder, by the network.
     Raises:
         ConfigError: another model than a classifier, scikit-learn is missing, features of another network.
         DataError: no pictures, or one that cannot be read.
     """
     of = network(predictor.model, type(getattr(predictor.model, "backbone", None)).__name__, "this model")
-    entries, _ = gallery_vectors(source, features or output / "features.npz", of, batch_size, workers)
+    file = features or output / f"features_{of.fingerprint[:8]}.npz"  # networks may share a folder
+    entries, _ = gallery_vectors(source, file, of, batch_size, workers)
     vectors = torch.from_numpy(np.stack([entry.vector for entry in entries]))  # (N, D)
     names = sorted(classes_of([entry.name for entry in entries]))
     labels = [names.index(Path(entry.name).parent.name) for entry in entries] if names else None

@@ -61,8 +61,9 @@ def sheets(config: Any, predictor: Predictor, pictures: Pictures, methods: Seque
     def drawn(view: View) -> tuple[list[Panel], list[str], dict[str, Any]]:
         target = target_of(predictor, view, str(config.target))
         panels = explained(predictor, view, target, methods, settings)
-        box = None if target.box is None else target.box.tolist()
-        return panels, header(view, target, predictor), {"target": target.title, "box": box}
+        height, width = view.picture.shape[:2]
+        record = {"target": target.title, "box": target.corners, "size": [width, height]}
+        return panels, header(view, target, predictor), record
 
     kind = methods[0] if len(methods) == 1 else "sheet"
     _write_each(config, predictor, pictures, kind, folder, drawn, NOTES)

@@ -30,9 +30,23 @@ WHOLE_METHODS = (  # make pictures of their own
     "invariance",
     "lesions",
 )
+WITHOUT_PICTURES = ("filters", "class_image")
 LAYER_LISTS = ("filters", "activations", "patches", "deconvnet_patches", "inversion")  # a picture for each layer
 FILLERS = ("mean", "gray", "black", "white", "noise", "blur")
-OF_SHEETS = {"window": None, "stride": None, "filler": "mean", "precision": "fp32", "samples": 25, "noise": 0.15}
+NOT_OF_CHECKS = {  # and what these keys are when nobody sets them
+    "window": None,
+    "stride": None,
+    "filler": "mean",
+    "precision": "fp32",
+    "samples": 25,
+    "noise": 0.15,
+    "steps": None,
+    "channels": None,
+    "show": None,
+    "columns": None,
+    "method": "grad_cam",
+    "image": None,
+}
 CHECKS = ("pointing", "deletion", "randomisation")
 ALL = "all"
 
@@ -77,13 +91,9 @@ def checked_settings(config: Any) -> None:
     many = isinstance(config.layer, Sequence) and not isinstance(config.layer, str)
     if many and (config.check is not None or asked_methods(config.method)[0] not in LAYER_LISTS):
         raise ConfigError(f"layer={config.layer}: one layer is wanted, such as {config.layer[0]}.")
-    for key, usual in OF_SHEETS.items():
-        if config.check is not None and config[key] != usual:
-            raise ConfigError(
-                f"{key}={config[key]} is of pictures; check={config.check} has settings of its own for it."
-            )
     if config.precision not in ("fp32", "bf16"):
         raise ConfigError(f"precision={config.precision}: fp32 or bf16 is wanted.")
+    _check_together(config)
 
 
 def _check_list(key: str, value: Any) -> None:
@@ -99,3 +109,28 @@ def _check_list(key: str, value: Any) -> None:
         kind = "whole numbers from 0, such as [0,7]" if key == "channels" else "names, such as [c2,c4]"
         kind = kind if key != "methods" else "names, such as [grad_cam,saliency]"
         raise ConfigError(f"{key}={value}: one of them or a list is wanted, of {kind}.")
+
+
+def _check_together(config: Any) -> None:
+    """ConfigError for a setting that what was asked for would not look at."""
+    if config.check is not None:
+        for key, usual in NOT_OF_CHECKS.items():
+            if config[key] != usual:
+                raise ConfigError(f"{key}={config[key]} does not go with check={config.check}, which would ignore it.")
+        return
+    if config.methods is not None:
+        raise ConfigError(f"methods={config.methods} are those of a check: for pictures method=... is wanted.")
+    method = asked_methods(config.method)[0]
+    if config.target != "auto" and method in WHOLE_METHODS and method != "class_image":
+        raise ConfigError(f"target={config.target} does not go with method={method}, which would ignore it.")
+    if config.limit is not None and method in WITHOUT_PICTURES:
+        raise ConfigError(f"limit={config.limit} does not go with method={method}, which looks at no picture.")
+    if config.window is not None and config.stride is not None and config.stride > config.window:
+        raise ConfigError(f"stride={config.stride} is larger than window={config.window}: pixels would be left out.")
+
+
+def spread_over(count: int, limit: int | None) -> list[int]:
+    """At most `limit` of the positions 0 ... count - 1, spread evenly, since classes often lie one after the other;
+    None: all."""
+    taken = count if limit is None else min(limit, count)
+    return [k * count // taken for k in range(taken)]

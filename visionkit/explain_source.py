@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from visionkit.errors import ConfigError, DataError
-from visionkit.explain_settings import asked_methods
+from visionkit.explain_settings import WITHOUT_PICTURES, asked_methods, spread_over
 from visionkit.run_folder import usable_folder
-
-WITHOUT_PICTURES = ("filters", "class_image")
 
 
 def output_folder(config: Any) -> Path:
@@ -23,7 +21,7 @@ def output_folder(config: Any) -> Path:
 
 
 def source_pictures(config: Any) -> list[tuple[str, Path]]:
-    """(name, file) of each picture, at most `limit`; none where the check or the method takes none.
+    """(name, file) of each picture, at most `limit`, spread over them; none where the check or the method takes none.
 
     Raises DataError for what is not there, ConfigError where pictures are wanted and not given.
     """
@@ -42,11 +40,12 @@ def source_pictures(config: Any) -> list[tuple[str, Path]]:
         if is_video(place):
             raise ConfigError(f"image={place} is a video: explanations are of pictures; save the frames that matter.")
         found += [(_name(path, place), path) for path in list_images(place)]
-    return _told_apart(found)[: config.limit]
+    found = _told_apart(found)
+    return [found[k] for k in spread_over(len(found), config.limit)]
 
 
 def _given(config: Any) -> list[Path]:
-    if config.image is None:
+    if config.image in (None, ""):
         return []
     listed = [config.image] if isinstance(config.image, str) else list(config.image)
     if not all(isinstance(one, str) for one in listed):

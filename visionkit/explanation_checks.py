@@ -17,8 +17,9 @@ from visionkit.data.image import read_image
 from visionkit.data.index import DetectionIndex
 from visionkit.data.labelled import LabelledIndex
 from visionkit.errors import ConfigError, DataError, some_of
-from visionkit.explain.layers import last_maps_layer
+from visionkit.explain.layers import last_maps_layer, require_layer
 from visionkit.explain.targets import class_logits
+from visionkit.explain_settings import spread_over
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
 from visionkit.models.pixels import batch_of
@@ -37,8 +38,11 @@ def checked_model(predictor: Predictor) -> Classifier | Localizer:
 
 
 def chosen_layer(model: Classifier | Localizer, layer: str | None) -> str:
-    """The layer that Grad-CAM looks at: the given one, or the last with places."""
-    return last_maps_layer(model) if layer is None else layer
+    """The layer that Grad-CAM looks at: the given one, or the last with places. ConfigError for an unknown one."""
+    if layer is None:
+        return last_maps_layer(model)
+    require_layer(model, layer)
+    return layer
 
 
 def picture(index: DetectionIndex | LabelledIndex, i: int) -> np.ndarray:
@@ -53,14 +57,12 @@ def seen(model: Classifier | Localizer, image: np.ndarray) -> Tensor:
 
 
 def spread(count: int, limit: int | None) -> list[int]:
-    """At most `limit` of the positions 0 ... count - 1, spread evenly, since the classes of a split often lie one after
-    the other; None: all. ConfigError for a limit below 1, DataError without pictures."""
+    """`spread_over`, of pictures. ConfigError for a limit below 1, DataError without pictures."""
     if limit is not None and limit < 1:
         raise ConfigError(f"limit={limit}: null or a whole number of pictures, at least 1, is wanted.")
     if count == 0:
         raise DataError("the explanations of no picture cannot be checked: the split is empty.")
-    taken = count if limit is None else min(limit, count)
-    return [k * count // taken for k in range(taken)]
+    return spread_over(count, limit)
 
 
 def joined_labels(found: Sequence[str], known: Sequence[str], source: str) -> dict[int, int]:
@@ -71,7 +73,7 @@ def joined_labels(found: Sequence[str], known: Sequence[str], source: str) -> di
     if not shared:
         raise DataError(
             f"{source}: the model knows none of the classes {some_of(found)} by name, its own are {some_of(known)}: "
-            "name one of its classes as the label."
+            "name one of its classes that all objects count as (target=CLASS)."
         )
     return shared
 

@@ -24,7 +24,7 @@ h1 {{ font-size: 22px; margin: 0 0 4px; }} h2 {{ font-size: 16px; margin: 0; ove
 p {{ margin: 4px 0; color: var(--dim); }} dt {{ font-weight: 600; }} dd {{ margin: 0 0 6px; color: var(--dim); }}
 section {{ border: 1px solid var(--line); border-radius: 8px; background: var(--card); padding: 12px 14px;
 margin-top: 16px; }} img {{ max-width: 100%; height: auto; display: block; margin-top: 8px; border-radius: 4px; }}
-details {{ margin-top: 12px; }} nav a {{ margin-right: 10px; color: inherit; }} nav {{ overflow-wrap: anywhere; }}
+details {{ margin-top: 12px; }}
 </style></head><body>
 <h1>{title}</h1>
 """

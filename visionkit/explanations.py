@@ -80,8 +80,7 @@ def explained(
     """The picture, then a panel for each method, two for occlusion. Methods that do not fit the model are left out when
     there are several; where none fits, the last one's ConfigError is raised."""
     model = predictor.model
-    box = None if target.box is None else target.box.tolist()
-    panels = [picture_panel(view.picture, "the picture", box, target.point)]
+    panels = [picture_panel(view.picture, "the picture", target.corners, target.point)]
     left_out = 0
     layer = settings.layer if settings.layer != "auto" else target.layer or last_maps_layer(model)
     for name in methods:
@@ -110,7 +109,7 @@ def _cut(values: Tensor, view: View) -> np.ndarray:
 
 
 def _marks(target: Target) -> dict[str, Any]:
-    return {"box": None if target.box is None else target.box.tolist(), "point": target.point}
+    return {"box": target.corners, "point": target.point}
 
 
 def _grad_cam(predictor: Predictor, view: View, target: Target, layer: str, settings: Settings) -> list[Panel]:

@@ -55,17 +55,6 @@ def network(model: Any, name: str, weights: str) -> Network:
     return Network(model, f"{name} of {weights}", digest.hexdigest())
 
 
-def pictures_below(folder: Path) -> list[Path]:
-    """The pictures of a folder and below it, sorted, without hidden ones; or the one file. DataError: there is none."""
-    found = list_images(folder)
-    if folder.is_file():
-        return found
-    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
-    if not seen:
-        raise DataError(f"{folder} holds no picture that is not hidden.")
-    return seen
-
-
 def gallery_vectors(
     folder: Path, file: Path, of: Network, batch_size: int = 64, workers: int = 0
 ) -> tuple[list[Entry], str]:
@@ -78,7 +67,7 @@ def gallery_vectors(
         DataError: no pictures, one that cannot be read, or a broken file of vectors.
         ConfigError: the file holds vectors of another model.
     """
-    paths = pictures_below(folder)
+    paths = list_images(folder)
     names = [path.relative_to(folder).as_posix() for path in paths]
     before = read_vectors(file, of) if file.exists() else []
     known = {entry.digest: entry.vector for entry in before}

@@ -54,11 +54,10 @@ def occlusion_panels(
         scores = occlusion(target.probability or target.score, images, *rest)
     kind = "probability" if target.probability is not None else "score"
     height, width = picture.shape[:2]
-    box = None if target.box is None else target.box.tolist()
     cost = heat(scores)[:height, :width].cpu().numpy()
     places = _places(scores, (height, width))
     panels = [
-        heat_panel(picture, cost, f"occlusion {window}/{stride}: fall of {kind}", box, target.point),
+        heat_panel(picture, cost, f"occlusion {window}/{stride}: fall of {kind}", target.corners, target.point),
         map_panel(picture, places.answers.float().cpu().numpy(), f"{kind}, square there ({float(scores.whole):.2f})"),
     ]
     if found is not None:

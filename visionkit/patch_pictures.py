@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from visionkit.data.progress import Progress
+from visionkit.data.source_images import list_images
 from visionkit.errors import ConfigError
 from visionkit.explain.filters import checked_channels
 from visionkit.explain.layer_maps import layer_maps
 from visionkit.explain.patches import Top, liveliest_channels, strongest_places
 from visionkit.explain.rectified import project
 from visionkit.explain.seen import Seen, seen_by
-from visionkit.gallery import pictures_below
 from visionkit.network_images import at_network_size, batches_of, normalised
 from visionkit.predictor import Predictor
 from visionkit.unit_pictures import written
@@ -60,7 +60,7 @@ def patches(
     for name, value in (("count", count), ("top", top), ("batch_size", batch_size)):
         if value < 1:
             raise ConfigError(f"{name}={value} has to be at least 1.")
-    model, paths = predictor.model.eval(), pictures_below(source)[:limit]
+    model, paths = predictor.model.eval(), list_images(source)[:limit]
     sight = _Sight(model, layer)
     first = sight.of(at_network_size(model, paths[0]).shape)  # what is wrong with the settings is said at once
     checked_channels([] if channels is None else list(channels), first.channels, layer)

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from visionkit.data.image import read_image
+from visionkit.data.source_images import list_images
 from visionkit.errors import ConfigError, DataError
 from visionkit.explain.retrieval import DISTANCES, nearest
-from visionkit.gallery import Network, gallery_vectors, pictures_below, vectors
+from visionkit.gallery import Network, gallery_vectors, vectors
 from visionkit.pictures import write_image
 from visionkit.run_folder import usable_folder
 from visionkit.viz.neighbours import Titled, neighbour_sheet, thumbnail
@@ -76,7 +77,7 @@ def retrieve(
     paths: Paths, of: Network, count: int, distance: str, batch_size: int, workers: int
 ) -> tuple[list[Found], str]:
     """The nearest pictures of every query, and the sentence on the gallery's vectors."""
-    queries = pictures_below(paths.query)
+    queries = list_images(paths.query)
     entries, sentence = gallery_vectors(paths.source, paths.features, of, batch_size, workers)
     known = {entry.digest: entry.vector for entry in entries}
     rows = np.stack([vector for _, _, vector in vectors(queries, of, known, batch_size, workers)])  # (Q, D)

@@ -30,6 +30,17 @@ def _whole(low: int) -> Check:
     return f"a whole number of at least {low}", check
 
 
+def _seed() -> Check:
+    wanted, whole = _whole(0)
+
+    def check(value: Any) -> int:
+        found: int = whole(value)
+        _require(found < 2**63)
+        return found
+
+    return f"{wanted}, below 2**63", check
+
+
 def _number(low: float, high: float = math.inf) -> Check:
     def check(value: Any) -> float:
         _require(isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value))
@@ -129,7 +140,7 @@ OPTIM: dict[str, Check] = {
 }
 
 TOP: dict[str, Check] = {  # keys that several tools have outside of any group
-    "seed": _whole(0),
+    "seed": _seed(),
     "batch_size": _whole(1),
     "workers": _whole(0),
     "device": DEVICE,

@@ -16,16 +16,14 @@ from visionkit.viz.filter_grid import filter_grid, filter_pictures, map_grid
 MOST = 256  # filters on a sheet
 
 
-def filters(predictor: Predictor, output: Path, layer: str | None = None, together: bool = False) -> list[Path]:
+def filters(predictor: Predictor, output: Path, layer: str | None = None) -> list[Path]:
     """`filters_LAYER.png`: the filters of the first convolution, or of a named one (the first `MOST` pictures of it).
 
-    Args:
-        together: one scale for all filters; else each has its own.
     Raises:
         ConfigError: no such layer, or no convolution.
     """
     path, conv = convolution(predictor.model, layer)
-    pictures = filter_pictures(conv.weight.detach().float().cpu().numpy(), together)
+    pictures = filter_pictures(conv.weight.detach().float().cpu().numpy())
     rows = conv.weight.shape[1] if conv.weight.shape[1] not in (1, 3) else None  # a row for each filter
     grid = filter_grid(pictures[:MOST], columns=None if rows is None else min(rows, 32))
     return [written(grid, output / f"filters_{path}.png")]

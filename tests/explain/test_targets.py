@@ -1,5 +1,6 @@
 """Scores of every kind of model: equal to what the model says, with gradients, and sentences for what is not there."""
 
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,16 +10,18 @@ import torch
 from visionkit.backbones.fpn import build_fpn
 from visionkit.backbones.resnet import basic_resnet
 from visionkit.errors import ConfigError
-from visionkit.explain.choose_target import choose_target, class_index, model_images
-from visionkit.explain.detection_targets import traced_detections
+from visionkit.explain.choose_target import _found, choose_target, class_index, model_images
+from visionkit.explain.detection_targets import _sources, traced_detections
 from visionkit.explain.layers import map_gradient, maps_and_scores
 from visionkit.explain.score import gradient
 from visionkit.explain.segment_targets import segment_target
 from visionkit.models.build import classifier, faster_rcnn, localizer, mask_rcnn, rcnn
 from visionkit.models.build_counter import counter
+from visionkit.models.build_patches import patches
 from visionkit.models.build_segmenter import fcn
 from visionkit.models.pixels import batch_of
 from visionkit.ops.boxes import iou
+from visionkit.structures import Detections, Proposals
 
 NAMES = ("cat", "dog", "car")
 IMAGE = np.random.default_rng(0).integers(0, 255, (70, 90, 3), dtype=np.uint8)
@@ -87,13 +90,67 @@ def test_every_detection_is_traced_to_its_region(detector):
     traced = traced_detections(detector, batch)
     torch.testing.assert_close(traced.found.boxes, found.boxes)
     assert len(found.boxes) > 20
-    for rank in (0, 5, 20):
+    other = int((found.labels > 0).nonzero()[0])  # not class 0 alone
+    for rank in (0, 5, 20, other):
         target = choose_target(detector, NAMES, batch, f"detection:{rank}")
         torch.testing.assert_close(target.probability(images)[0], found.scores[rank])
+        torch.testing.assert_close(
+            target.score(images)[0], logits_of(detector, batch, traced.regions[rank])[found.labels[rank]]
+        )
         for k, edge in enumerate(("x1", "y1", "x2", "y2")):
             score = choose_target(detector, NAMES, batch, f"detection:{rank}:{edge}").score
             limit = batch.sizes[0, 1 - k % 2]
             torch.testing.assert_close(score(images)[0].clamp(0, limit), found.boxes[rank, k], atol=1e-3, rtol=0)
+
+
+def logits_of(detector, batch, region):
+    pool = detector.encode
+    with torch.no_grad():
+        return detector.head(pool(batch, pool.maps(batch), region[None], torch.zeros(1, dtype=torch.int64)))[0][0]
+
+
+def test_the_mask_is_that_of_the_class(detector):
+    batch, images = viewed(detector)
+    traced = traced_detections(detector, batch)
+    rank = int((traced.found.labels > 0).nonzero()[0])
+    pool, label = detector.encode, int(traced.found.labels[rank])
+    with torch.no_grad():
+        box, index = traced.found.boxes[rank][None], torch.zeros(1, dtype=torch.int64)
+        masks = detector.mask(pool.windows(pool.maps(batch), box, index, detector.mask.window))[0]  # (K, M, M)
+    expected = masks[label][masks[label] > 0].mean() if (masks[label] > 0).any() else torch.tensor(0.0)
+    score = choose_target(detector, NAMES, batch, f"mask:{rank}").score(images)[0]
+    torch.testing.assert_close(score.detach(), expected, atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(masks[label], masks[0])
+
+
+def test_regions_whose_boxes_coincide_are_told_apart_by_their_scores():
+    """Moved boxes may be the same where the border of the picture cuts them."""
+    found = Detections(torch.tensor([[0.0, 0, 9, 9]] * 2), torch.tensor([0.7, 0.4]), torch.tensor([1, 1]))
+    moved = torch.tensor([[0.0, 0, 9, 9], [0, 0, 9, 9], [0, 0, 8, 9]])[:, None]  # (P, 1, 4)
+    scores = torch.tensor([[0.1, 0.4], [0.1, 0.7], [0.1, 0.7]])
+    proposals = Proposals(moved[None, :, 0], scores[None, :, 0], torch.ones(1, 3, dtype=torch.bool))
+    assert _sources(found, moved, scores, proposals).tolist() == [1, 0]
+
+
+def test_layers_that_see_a_region_are_refused():
+    torch.manual_seed(0)
+    model = faster_rcnn(small(), 3, short=96, long=128, score_threshold=0.0).eval()
+    batch, images = viewed(model)
+    score = choose_target(model, NAMES, batch, "detection:0").score
+    for layer in ("c5", "encode.backbone.layer4"):
+        with pytest.raises(ConfigError, match=f"layer={layer} looks at a region .* choose c4"):
+            maps_and_scores(model, score, images, layer)
+    assert len(maps_and_scores(model, score, images, "c4")[0]) == 1
+    proposal = choose_target(model, NAMES, batch, "proposal:0").score
+    assert len(maps_and_scores(model, proposal, images, "propose.head.conv")[0]) == 1
+
+
+def test_layers_that_see_patches_are_refused():
+    torch.manual_seed(0)
+    model = patches(small(), 3).eval()
+    images = torch.randn(1, 3, 40, 40)
+    with pytest.raises(ConfigError, match="layer=c4 runs on patches"):
+        maps_and_scores(model, lambda given: model.scores(given)[:, 1, 20, 20], images, "c4")
 
 
 def test_scores_of_a_detection_have_true_gradients(detector):
@@ -137,7 +194,7 @@ def test_the_gradient_of_a_detection_lies_around_its_region(detector):
 def test_what_a_detector_did_not_find_is_said(detector):
     batch, _ = viewed(detector)
     traced = traced_detections(detector, batch)
-    missing = next((k for k in range(3) if k not in traced.found.labels), None)
+    tally = ", ".join(f"{count} {NAMES[k]}" for k, count in Counter(traced.found.labels.tolist()).most_common())
     detector.head.score_threshold = 1.0
     try:
         with pytest.raises(ConfigError, match="the model found nothing"):
@@ -153,7 +210,7 @@ def test_what_a_detector_did_not_find_is_said(detector):
     for text in ("detection:x", "detection:0:z1", "mask:-1", "proposal:0:x1:y"):
         with pytest.raises(ConfigError, match="is not understood"):
             choose_target(detector, NAMES, batch, text)
-    assert missing is None or missing in range(3)
+    assert _found(traced, NAMES) == f"it found {tally}" and len(tally) > 5
 
 
 def test_detectors_without_shared_maps_are_refused():
@@ -188,6 +245,9 @@ def test_pixels_and_segments(segmenter):
     mask = found.labels == own
     torch.testing.assert_close(whole.score(images)[0], segmenter.scores(images)[0, own, :70, :90][mask].mean())
     assert gradient(whole.score, images).abs().sum() > 0
+    shares = segmenter.scores(images)[0, :, :70, :90].softmax(dim=0)
+    assert own > 0, "class 0 would be found by mistake too"
+    torch.testing.assert_close(whole.probability(images)[0], shares[own][mask].mean())
     assert f"{float(mask.float().mean()):.0%}" in whole.title
     for text, words in (("pixel:90:1", "90 x 70 pixels"), ("pixel:a:b", "whole numbers"), ("pixel:3", "whole numbers"),
                         ("tree", "no class of this model")):  # fmt: skip

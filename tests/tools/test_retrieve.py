@@ -184,7 +184,7 @@ def test_one_sentence(ask, tool, classified, gallery, tmp_path):
     shutil.copy(gallery / "disc/0.png", tmp_path / "empty/.hidden/0.png")
     (tmp_path / "nothing").mkdir()
     ask(f"source={tmp_path / 'nothing'}").sentence(3, "nothing holds no image")
-    ask(f"source={tmp_path / 'empty'}").sentence(3, "empty holds no picture")
+    ask(f"source={tmp_path / 'empty'}").sentence(3, "empty holds no image that is not hidden")
     ask(f"source={gallery / 'disc/0.png'}").sentence(3, "is no folder")
     ask(f"query={tmp_path / 'nowhere.png'}").sentence(3, "nowhere.png does not exist")
     ask("distance=l1").sentence(2, "distance=l1", "l2, cosine")

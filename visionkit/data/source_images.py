@@ -25,7 +25,8 @@ def is_video(source: Path) -> bool:
 
 
 def list_images(source: Path) -> list[Path]:
-    """The image files of a folder (and below it), sorted; or the one file. DataError when there is nothing."""
+    """The image files of a folder and below it, sorted, without hidden ones; or the one file. DataError when there is
+    nothing."""
     if source.is_file():
         return [source]
     if not source.is_dir():
@@ -33,7 +34,10 @@ def list_images(source: Path) -> list[Path]:
     found = sorted(p for p in source.rglob("*") if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES)
     if not found:
         raise DataError(f"{source} holds no image (looked for {', '.join(sorted(IMAGE_SUFFIXES))}).")
-    return found
+    seen = [path for path in found if not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    if not seen:
+        raise DataError(f"{source} holds no image that is not hidden.")
+    return seen
 
 
 def video_rate(source: Path) -> float:

@@ -134,7 +134,7 @@ def _of_pixels(
     if x >= columns or y >= rows:
         raise ConfigError(f"target={text} lies outside of the picture, which has {columns} x {rows} pixels.")
     label = class_index(names, ":".join(rest[2:]), SYNTAX[Segmenter]) if len(rest) > 2 else None
-    return pixel_target(model, images, x * width // columns, y * height // rows, names, label)
+    return pixel_target(model, images, x * width // columns, y * height // rows, names, label, (x, y))
 
 
 def class_index(names: Sequence[str], text: str, syntax: str = "a class", key: str = "target") -> int:

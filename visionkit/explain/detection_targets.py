@@ -44,19 +44,23 @@ def traced_detections(model: RegionDetector, batch: Batch) -> Traced:
         index = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
         logits, deltas = head(pool(batch, maps, boxes, index))  # (P, K + 1), (P, K or 1, 4)
         sizes = [(height, width) for height, width in batch.sizes.tolist()]
-        found = head.select(logits.softmax(dim=1)[:, : head.num_classes], deltas, proposals, sizes)[0]
+        scores = logits.softmax(dim=1)[:, : head.num_classes]  # (P, K)
+        found = head.select(scores, deltas, proposals, sizes)[0]
         moved = clip(decode(boxes[:, None], deltas, head.stds), batch.sizes[0])  # (P, K or 1, 4)
-    rows = _sources(found, moved, proposals)
+    rows = _sources(found, moved, scores, proposals)
     return Traced(found, boxes[rows])
 
 
-def _sources(found: Detections, moved: Tensor, proposals: Proposals) -> Tensor:
-    """Positions (N,) of the proposals whose boxes (P, K or 1, 4), moved by the head, are the detections'."""
+def _sources(found: Detections, moved: Tensor, scores: Tensor, proposals: Proposals) -> Tensor:
+    """Positions (N,) of the proposals whose boxes (P, K or 1, 4), moved by the head, are the detections'. Boxes may
+    coincide where they were clipped: of those, the one whose score (P, K) is nearest; Soft-NMS has lowered some."""
     if len(found.boxes) == 0:
         return found.labels
     own = moved[:, found.labels.clamp(max=moved.shape[1] - 1)]  # (P, N, 4)
     far = (own - found.boxes).abs().sum(dim=2)  # (P, N), 0 at the source
-    return far.masked_fill(~proposals.valid[0, :, None], torch.inf).argmin(dim=0)
+    far = far.masked_fill(~proposals.valid[0, :, None], torch.inf)
+    apart = (scores[:, found.labels] - found.scores).abs()  # (P, N)
+    return apart.masked_fill(far > far.amin(dim=0) + 1e-3, torch.inf).argmin(dim=0)
 
 
 def detection_target(model: RegionDetector, traced: Traced, rank: int, names: tuple[str, ...]) -> Target:

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from visionkit.errors import ConfigError
-from visionkit.explain.layers import backbones_of, module_at
+from visionkit.explain.layers import TAIL, backbones_of, module_at
 
 
 def convolution(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Conv2d]:
@@ -18,6 +18,10 @@ def convolution(model: nn.Module, layer: str | None = None) -> tuple[str, nn.Con
         if not found:
             raise ConfigError(f"{type(backbone).__name__} has no convolution whose filters could be shown.")
         return found[0]
+    if any(layer in backbone.stages for backbone in backbones_of(model)) or layer == TAIL:
+        raise ConfigError(
+            f"layer={layer} is no single convolution: name one by its path (tools/analyze.py lists them)."
+        )
     path, module = module_at(model, layer)
     inside = [(path, one) for path, one in module.named_modules(prefix=path) if isinstance(one, nn.Conv2d)]
     if len(inside) != 1:

@@ -26,6 +26,8 @@ def layer_maps(model: nn.Module, layer: str, images: Tensor) -> Tensor:
         times = "is not run for whole images" if not found else f"runs {len(found)} times"
         raise ConfigError(f"layer={layer} {times}: choose a stage or another layer.")
     maps = found[0]
+    if len(maps) != len(images):
+        raise ConfigError(f"layer={layer} runs on patches of the pictures, not on the pictures: choose a stage.")
     if maps.ndim == 2:
         return maps[:, :, None, None]  # (B, C', 1, 1)
     if maps.ndim != 4:

@@ -14,6 +14,8 @@ from visionkit.explain.score import Score, leaf
 from visionkit.models.box_list import BoxList
 from visionkit.models.classifier import Classifier
 from visionkit.models.localizer import Localizer
+from visionkit.models.region_detector import RegionDetector
+from visionkit.models.segmenter import Segmenter
 from visionkit.models.whole_image import tail_shape
 
 TAIL = "tail"
@@ -30,8 +32,11 @@ def layer_names(model: nn.Module) -> list[str]:
 
 def last_maps_layer(model: nn.Module) -> str:
     """The deepest layer that still has places, which Grad-CAM looks at unless told otherwise (Selvaraju et al. 2017,
-    sec. 3): the tail's maps, or before a fully connected tail the region stage."""
+    sec. 3): the tail's maps, or before a fully connected tail the region stage; of a segmenter that runs the tail over
+    the whole picture, the last stage."""
     backbone = backbones_of(model)[0]
+    if isinstance(model, Segmenter) and TAIL in model.decoder.stages:
+        return list(backbone.stages)[-1]
     if classifier_of(model) is None:
         return backbone.region_stages[-1]
     _, side = tail_shape(backbone, max(backbone.min_size, backbone.resolution))
@@ -43,18 +48,38 @@ def maps_and_scores(model: nn.Module, score: Score, images: Tensor, layer: str) 
 
     Raises:
         ConfigError: no such layer (the nearest names are listed), one that the score does not need or that runs more
-            than once, or one without places.
+            than once, one without places, or one whose places are not those of the picture: of a detector's regions,
+            of patches.
     """
-    with torch.enable_grad(), recorded(model, layer) as found:
+    with torch.enable_grad(), recorded(model, layer) as found, _counted(model, found) as at_the_end_of_the_trunk:
         scores = score(leaf(images))
+    if found and len(found[0]) != len(images):
+        raise ConfigError(f"layer={layer} runs on patches of the picture, so its maps cannot be laid over the picture.")
     if len(found) != 1:
-        times = "is not run" if not found else f"runs {len(found)} times"
+        times = "is not run, or gives no tensor," if not found else f"runs {len(found)} times"
         raise ConfigError(f"layer={layer} {times} when this score is computed: choose another layer.")
+    of_regions = isinstance(model, RegionDetector) and at_the_end_of_the_trunk == [0]
+    if of_regions and not layer.startswith("propose."):
+        raise ConfigError(
+            f"layer={layer} looks at a region that is cut out of the maps, not at the picture: choose "
+            f"{backbones_of(model)[0].region_stages[-1]} or a layer before it."
+        )
     if found[0].ndim != 4:
         raise ConfigError(
             f"layer={layer} gives {tuple(found[0].shape)}, which are no maps: choose a convolution or a stage."
         )
     return found[0], scores
+
+
+@contextmanager
+def _counted(model: nn.Module, found: list[Tensor]) -> Iterator[list[int]]:
+    """Within, how many maps were found is added to the list each time that the trunk has run."""
+    counts: list[int] = []
+    hook = backbones_of(model)[0].register_forward_hook(lambda *_: counts.append(len(found)))
+    try:
+        yield counts
+    finally:
+        hook.remove()
 
 
 def map_gradient(scores: Tensor, maps: Tensor, layer: str) -> Tensor:

@@ -18,18 +18,23 @@ class PixelScores(Protocol):
 
 
 def pixel_target(
-    model: PixelScores, images: Tensor, x: int, y: int, names: tuple[str, ...], label: int | None = None
+    model: PixelScores,
+    images: Tensor,
+    x: int,
+    y: int,
+    names: tuple[str, ...],
+    label: int | None = None,
+    called: tuple[int, int] | None = None,
 ) -> Target:
-    """The class score of the pixel (x, y) of the network's image; of the class it was given unless told otherwise."""
-    height, width = images.shape[-2:]
-    if not (0 <= x < width and 0 <= y < height):
-        raise ConfigError(f"target=pixel:{x}:{y} lies outside of the network's image of {width} x {height} pixels.")
+    """The class score of the pixel (x, y) of the network's image; of the class it was given unless told otherwise.
+    `called` is the pixel in the title, that of the file; None = the same."""
     with torch.no_grad():
         probabilities = model.scores(images)[0, :, y, x].softmax(dim=0)  # (K,)
     own = int(probabilities.argmax()) if label is None else label
+    column, row = called or (x, y)
     return Target(
         lambda given: model.scores(given)[:, own, y, x],
-        f"{names[own]} {float(probabilities[own]):.2f} at ({x}, {y})",
+        f"{names[own]} {float(probabilities[own]):.2f} at ({column}, {row})",
         lambda given: model.scores(given)[:, :, y, x].softmax(dim=1)[:, own],
         point=(x, y),
     )

@@ -36,6 +36,11 @@ class Target:
     layer: str | None = None
     label: int | None = None
 
+    @property
+    def corners(self) -> list[float] | None:
+        """The box as four numbers."""
+        return None if self.box is None else self.box.tolist()
+
 
 def class_logits(model: Classifier | Localizer) -> Callable[[Tensor], Tensor]:
     """Normalised images (B, C, H, W) -> logits (B, K) float32."""

@@ -31,7 +31,8 @@ def window_tail_shape(backbone: Backbone) -> tuple[int, int]:
     was_training = backbone.training
     backbone.eval()
     channels = backbone.stages[backbone.region_stages[0]].channels
-    maps = backbone.tail_maps(torch.zeros(1, channels, backbone.window, backbone.window))
+    like = next(backbone.parameters())  # its type and device
+    maps = backbone.tail_maps(like.new_zeros(1, channels, backbone.window, backbone.window))
     backbone.train(was_training)
     return maps.shape[1], maps.shape[2]
 
@@ -51,6 +52,7 @@ def _dense_tail_of_window(backbone: Backbone) -> Tensor:
     was_training = backbone.training
     backbone.eval()
     channels, side = backbone.stages[backbone.region_stages[0]].channels, backbone.dense_window
-    maps: Tensor = backbone.dense_tail(torch.zeros(1, channels, side, side))
+    like = next(backbone.parameters())
+    maps: Tensor = backbone.dense_tail(like.new_zeros(1, channels, side, side))
     backbone.train(was_training)
     return maps

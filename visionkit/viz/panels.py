@@ -31,7 +31,6 @@ class Panel:
     bar: np.ndarray | None = None
     low: float = 0.0
     high: float = 1.0
-    unit: str = ""
 
 
 def picture_panel(
@@ -49,7 +48,6 @@ def heat_panel(
     point: tuple[int, int] | None = None,
     over_picture: bool = True,
     highest: float | None = None,
-    unit: str = "",
 ) -> Panel:
     """Heat as a veil over the picture: nothing where it is 0 or less, over red to yellow where it is highest.
 
@@ -71,10 +69,10 @@ def heat_panel(
     else:
         shown = heat_colors(shares) * np.sqrt(shares)[:, :, None]
     picture = _marked(shown.round().clip(0, 255).astype(np.uint8), image.shape, box, point)
-    return Panel(picture, title, heat_colors(np.linspace(0, 1, 64)).astype(np.uint8), 0.0, top, unit)
+    return Panel(picture, title, heat_colors(np.linspace(0, 1, 64)).astype(np.uint8), 0.0, top)
 
 
-def map_panel(image: np.ndarray, values: np.ndarray, title: str, unit: str = "") -> Panel:
+def map_panel(image: np.ndarray, values: np.ndarray, title: str) -> Panel:
     """Numbers of places as colours from the lowest to the highest, without the picture: fig. 7d of Zeiler and Fergus.
 
     `values` (rows, columns) float are drawn as large as the picture, each as a square.
@@ -84,7 +82,7 @@ def map_panel(image: np.ndarray, values: np.ndarray, title: str, unit: str = "")
     base = sized(image)
     colors = heat_colors(shares).astype(np.uint8)
     shown = cv2.resize(colors, (base.shape[1], base.shape[0]), interpolation=cv2.INTER_NEAREST)
-    return Panel(shown, title, heat_colors(np.linspace(0, 1, 64)).astype(np.uint8), low, high, unit)
+    return Panel(shown, title, heat_colors(np.linspace(0, 1, 64)).astype(np.uint8), low, high)
 
 
 def class_panel(image: np.ndarray, labels: np.ndarray, names: Sequence[str]) -> Panel:
@@ -143,7 +141,7 @@ def sheet(panels: Sequence[Panel], header: Sequence[str] = (), columns: int | No
         pen.text((x, top + LINE // 2), title, fill=_INK, font=font(LETTERS), anchor="lm")
         if panel.bar is not None:
             below = top + LINE + panel.picture.shape[0] + 13
-            ends = (f"{panel.low:.3g}", f"{panel.high:.3g}{' ' + panel.unit if panel.unit else ''}")
+            ends = (f"{panel.low:.3g}", f"{panel.high:.3g}")
             pen.text((x, below), ends[0], fill=_DIM, font=font(9), anchor="lm")
             pen.text((x + panel.picture.shape[1], below), ends[1], fill=_DIM, font=font(9), anchor="rm")
     return np.array(drawn)
