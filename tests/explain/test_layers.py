@@ -5,12 +5,13 @@ import torch
 from torch import nn
 
 from visionkit.backbones.fpn import build_fpn
-from visionkit.backbones.resnet import resnet18
-from visionkit.backbones.vgg import vgg11
+from visionkit.backbones.resnet import basic_resnet, resnet18
+from visionkit.backbones.vgg import vgg11, vgg11_bn_narrow
 from visionkit.errors import ConfigError
 from visionkit.explain.layers import last_maps_layer, layer_names, map_gradient, maps_and_scores, recorded
 from visionkit.explain.targets import class_score
 from visionkit.models.build import classifier, mask_rcnn
+from visionkit.models.build_segmenter import fcn
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +126,14 @@ def truth(images):
     none = torch.zeros(len(images), 1, dtype=torch.bool)
     labels = torch.zeros(len(images), dtype=torch.int64)
     return Targets(torch.zeros(len(images), 1, 4), labels[:, None], none, none, image_labels=labels)
+
+
+@pytest.mark.parametrize(("backbone", "layer"), [(lambda: basic_resnet((8, 8, 16, 16)), "c5"), (vgg11_bn_narrow, "c5")])
+def test_the_last_layer_of_a_segmenter_is_one_that_it_runs(backbone, layer):
+    torch.manual_seed(0)
+    model = fcn(backbone(), 3).eval()
+    assert last_maps_layer(model) == layer
+    maps, _ = maps_and_scores(
+        model, lambda images: model.scores(images)[:, 1, 20, 20], torch.randn(1, 3, 64, 64), layer
+    )
+    assert len(maps) == 1

@@ -288,9 +288,9 @@ def test_one_bad_picture_does_not_cost_the_others(tool, models, tmp_path):
     assert outcome.code == 0 and re.search(r"not explained: .*b\.png", outcome.out)
     records = json.loads((tmp_path / "out/explain.json").read_text())
     assert [set(record) for record in records] == [
-        {"image", "sheet", "target", "box"},
+        {"image", "sheet", "target", "box", "size"},
         {"image", "error"},
-        {"image", "sheet", "target", "box"},
+        {"image", "sheet", "target", "box", "size"},
     ]
     text = (tmp_path / "out/index.html").read_text()
     assert text.count("<img") == 2 and text.count("<section") == 3

@@ -35,12 +35,23 @@ def last_maps_layer(model: nn.Module) -> str:
     sec. 3): the tail's maps, or before a fully connected tail the region stage; of a segmenter that runs the tail over
     the whole picture, the last stage."""
     backbone = backbones_of(model)[0]
-    if isinstance(model, Segmenter) and TAIL in model.decoder.stages:
-        return list(backbone.stages)[-1]
     if classifier_of(model) is None:
-        return backbone.region_stages[-1]
+        return _deepest_dense_stage(model, backbone)
     _, side = tail_shape(backbone, max(backbone.min_size, backbone.resolution))
     return TAIL if side > 1 else backbone.region_stages[-1]
+
+
+def _deepest_dense_stage(model: nn.Module, backbone: Backbone) -> str:
+    """The region stage; of a segmenter that runs the tail over the whole picture the last stage after it. A dense tail
+    has no pools, so one that is a stage of the network (VGG's pool5) is none there."""
+    region = backbone.region_stages[-1]
+    if isinstance(model, Segmenter) and TAIL in model.decoder.stages:
+        known = list(backbone.stages)
+        for stage in reversed(known[known.index(region) + 1 :]):
+            path = backbone.paths.get(stage, ())
+            if path and not isinstance(backbone.get_submodule(path[-1]), nn.MaxPool2d):
+                return stage
+    return region
 
 
 def maps_and_scores(model: nn.Module, score: Score, images: Tensor, layer: str) -> tuple[Tensor, Tensor]:
