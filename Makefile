@@ -24,7 +24,7 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-quickstart: setup ## generated data, a detector from scratch, its score and pictures: about 5 minutes where the processor has bf16, else several times that
+quickstart: setup ## generated data, a detector from scratch, its score and pictures: about 5 minutes where the processor has bf16, else about 13
 	$(PYTHON) tools/train.py experiment=quickstart data.root=datasets/quickstart output=$(QUICKSTART)
 	$(PYTHON) tools/demo.py checkpoint=$(QUICKSTART)/checkpoints/best.pt \
 	  source="$$(ls -td datasets/quickstart/*/coco/val | head -n 1)" limit=12 output=$(QUICKSTART)/demo
