@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from visionkit import explain_check
-from visionkit.config import from_plain
+from visionkit.config import compose, from_plain
+from visionkit.errors import ConfigError
 
 TABLES = {"pointing": "pointing_table", "deletion": "deletion_table", "randomisation": "randomisation_table"}
 
@@ -27,3 +28,10 @@ def test_settings_reach_the_table(check, monkeypatch, tmp_path):
     assert (given["methods"], given["layer"], given["label"], given["limit"]) == (["edges", "saliency"], "c3", "dog", 7)
     assert check == "pointing" or given["seed"] == 5
     assert check != "deletion" or given["batch_size"] == 3
+
+
+def test_published_weights_are_not_checked_on_what_nobody_chose(tmp_path):
+    """The task brings generated scenes along, which ImageNet's classes do not know."""
+    config = compose("explain", ["task=classify", "backbone=lenet", "check=deletion"])
+    with pytest.raises(ConfigError, match="published weights wants pictures: data="):
+        explain_check.check(config, SimpleNamespace(names=("cat",), config={}), tmp_path)

@@ -35,7 +35,7 @@ def embedding(
 
     Args:
         perplexity, seed: of t-SNE.
-        features: the file that keeps the vectors; None = features_XXXXXXXX.npz in the output folder, by the network.
+        features: the file that keeps the vectors; None = one in the output folder, named by the network's fingerprint.
     Raises:
         ConfigError: another model than a classifier, scikit-learn is missing, features of another network.
         DataError: no pictures, or one that cannot be read.

@@ -50,7 +50,10 @@ def check(config: Any, predictor: Predictor, folder: Path) -> None:
 def _index(config: Any, predictor: Predictor) -> Any:
     """The validation split of `data`, or of what the checkpoint was trained on."""
     settings = config
-    if config.checkpoint is None and config.data.get("detection", {}).get("_target_") == "visionkit.data.scenes.scenes":
+    generated = (config.get("data") or {}).get(
+        "detection"
+    ) or {}  # what task=classify brings along unless told otherwise
+    if config.checkpoint is None and generated.get("_target_") == "visionkit.data.scenes.scenes":
         raise ConfigError("a check of published weights wants pictures: data=imagenet_samples, data=folder ... .")
     if config.get("data") is None:
         if "data" not in predictor.config:
